@@ -1,0 +1,19 @@
+"""What learns: the Model contract, transformers, baselines, heads and adapters. Importing this imports no torch."""
+
+from __future__ import annotations
+
+from registry.plugins import Registry
+
+REGISTRY: Registry = Registry(  # type: ignore[type-arg]
+    kind="model",
+    group="registry.models",
+    builtins={
+        "tiny": "registry.models.named:tiny",
+        "transformer": "registry.models.transformer:transformer",
+        "bert-base-uncased": "registry.models.named:bert_base_uncased",
+        "roberta-base": "registry.models.named:roberta_base",
+    },
+    contract="registry.models.base:ModelSpec",
+)
+
+register, get, names = REGISTRY.register, REGISTRY.get, REGISTRY.names

@@ -1,0 +1,257 @@
+"""Every option of a training run, as frozen dataclasses: the one source of flags, config keys and run.json.
+
+Each field carries its help line and its bounds in `metadata`; `registry.cli` turns them into click
+options, `--config` files are checked against them, and `run.json` stores them as resolved. A value
+comes from the command line, else the config file, else the model's recommended defaults, else the
+field's default; `resolve` says which. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+def option(
+    default: Any = None,
+    help: str = "",
+    *,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    affects_training: bool = True,
+) -> Any:
+    """A dataclass field with its help line and bounds.
+
+    Args:
+        above: the value must be greater than this (`minimum` allows equality).
+        affects_training: whether a continued run must keep the value.
+    """
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "affects_training": affects_training,
+    }
+    if isinstance(default, (dict, list)):
+        kept = default
+        return dataclasses.field(default_factory=lambda: type(kept)(kept), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained and where it goes"""
+
+    task: str = option("demo", "Registered task (scripts/plugins.py list shows them).")
+    model: str = option("tiny", "Registered model, Hub id, local directory or run directory.")
+    revision: str | None = option(None, "Commit, tag or branch of the model on the Hub.")
+    task_option: dict[str, str] = option({}, "KEY=VALUE of the task; repeatable.")
+    model_option: dict[str, str] = option({}, "KEY=VALUE of the model; `dropout` sets every dropout; repeatable.")
+    output_dir: str | None = option(None, "Run directory; default runs/<task>-<model>-<n>.", affects_training=False)
+    overwrite: bool = option(False, "Replace a run directory that exists.", affects_training=False)
+    seed: int = option(42, "Seed of weights, data order, masking and dropout.", minimum=0)
+    deterministic: bool = option(False, "Only deterministic kernels; slower on GPUs.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where rows come from"""
+
+    data_dir: str | None = option(None, "Local copy of the task's data in its publisher's layout, or a parquet folder.")
+    num_workers: int = option(0, "Processes that tokenise.", minimum=0, affects_training=False)
+
+
+@dataclass(frozen=True)
+class Text:
+    """How texts become tokens"""
+
+    max_length: int = option(128, "Tokens a sequence, special ones included.", minimum=4)
+    truncation: str = option("head", "Part of a longer text that is kept.", choices=("head", "tail", "head-tail"))
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How weights are updated"""
+
+    epochs: float = option(3.0, "Passes over the training rows.", minimum=0)
+    max_updates: int | None = option(None, "Stop after this many updates.", minimum=0)
+    batch_size: int = option(32, "Examples in one update, over all processes.", minimum=1)
+    micro_batch_size: int | None = option(None, "Examples in one forward pass; default: the update's share.", minimum=1)
+    learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
+    warmup: float = option(0.0, "Updates of warm-up; below 1 a share of all updates.", minimum=0)
+    schedule: str = option("linear", "Learning rate after warm-up.")
+    weight_decay: float = option(0.01, "Decoupled decay; never on biases and norms.", minimum=0)
+    clip_norm: float = option(1.0, "Largest gradient norm; 0 switches clipping off.", minimum=0)
+    precision: str = option("auto", "Arithmetic of forward and backward.", choices=("auto", "fp32", "fp16", "bf16"))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When validation runs and what it decides"""
+
+    evaluate_every: int | None = option(None, "Updates between evaluations; default: every epoch.", minimum=1)
+    patience: int | None = option(None, "Stop after this many evaluations without a better metric.", minimum=1)
+    best_metric: str | None = option(None, "Metric of the best weights, or `loss`; default: the task's primary metric.")
+
+
+@dataclass(frozen=True)
+class Logging:
+    """What is written while it trains"""
+
+    log_every: int = option(10, "Updates between logged values.", minimum=1, affects_training=False)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What a killed run continues from"""
+
+    checkpoint_every: int | None = option(
+        None, "Updates between checkpoints; default: every epoch.", minimum=1, affects_training=False
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    """All groups together; `options.run.task`, `options.optimization.learning_rate`, …"""
+
+    run: Run = Run()
+    data: Data = Data()
+    text: Text = Text()
+    optimization: Optimization = Optimization()
+    evaluation: Evaluation = Evaluation()
+    logging: Logging = Logging()
+    checkpoints: Checkpoints = Checkpoints()
+
+    def flat(self) -> dict[str, Any]:
+        """One dictionary of every option by its (unique) name, as `run.json` and `config.yaml` hold it."""
+        return {name: getattr(getattr(self, group), name) for group, name, _ in fields()}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Options with, by name, where each value came from ("option", "config", "model", "default")."""
+
+    options: Options
+    origins: Mapping[str, str]
+
+
+def fields() -> Iterator[tuple[str, str, dataclasses.Field[Any]]]:
+    """(group attribute, option name, field) of every option, in the order of `--help`."""
+    for group, kind in groups().items():
+        for item in dataclasses.fields(kind):
+            yield group, item.name, item
+
+
+def groups() -> dict[str, Any]:
+    """Group attribute -> its dataclass, in the order of `--help`."""
+    return {group.name: type(group.default) for group in dataclasses.fields(Options)}
+
+
+def field_type(item: dataclasses.Field[Any]) -> type:
+    """int, float, str, bool, dict or list: the annotation without its `| None`."""
+    annotation = _hints()[item.name]
+    members = [a for a in typing.get_args(annotation) if a is not type(None)]
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        annotation = members[0]
+    return typing.cast(type, typing.get_origin(annotation) or annotation)
+
+
+def resolve(command: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any]) -> Resolved:
+    """Options from what was typed, the config file and the model's defaults, in that order.
+
+    Raises:
+        ValueError: an unknown name (with a suggestion), or a value of the wrong type or out of range.
+    """
+    known = {name for _, name, _ in fields()}
+    for source, values in (("config key", config), ("model default", model)):
+        for name in values:
+            if name not in known:
+                raise ValueError(f"unknown {source} {name!r}{suggestion(name, known)}")
+    values_of: dict[str, dict[str, Any]] = {}
+    origins = {}
+    for group, name, item in fields():
+        for origin, values in (("option", command), ("config", config), ("model", model)):
+            if values.get(name) not in (None, {}, ()):
+                values_of.setdefault(group, {})[name] = check(item, values[name], origin)
+                origins[name] = origin
+                break
+        else:
+            origins[name] = "default"
+    built = {group: kind(**values_of.get(group, {})) for group, kind in groups().items()}
+    return Resolved(Options(**built), origins)
+
+
+def check(item: dataclasses.Field[Any], value: Any, origin: str) -> Any:
+    """`value` as the field's type, within its bounds; ValueError names the option and what would be right."""
+    flag = f"--{item.name.replace('_', '-')}" + (" (config)" if origin == "config" else "")
+    kind = field_type(item)
+    if kind in (int, float):
+        try:
+            number = kind(value) if not isinstance(value, str) else kind(float(value)) if kind is float else int(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{flag}: {value!r} is not {'a whole number' if kind is int else 'a number'}") from None
+        if isinstance(value, bool) or (kind is int and number != value and not isinstance(value, str)):
+            raise ValueError(f"{flag}: {value!r} is not {'a whole number' if kind is int else 'a number'}")
+        return _bounded(flag, item, number)
+    if kind is dict and isinstance(value, Mapping):
+        return {str(k): _scalar_text(v) for k, v in value.items()}
+    if kind is list and isinstance(value, (list, tuple)):
+        return [str(v) for v in value]
+    if not isinstance(value, kind):
+        raise ValueError(f"{flag}: {value!r} is not of type {kind.__name__}")
+    choices = item.metadata["choices"]
+    if choices and value not in choices:
+        raise ValueError(f"{flag}: {value!r} is not one of {', '.join(choices)}")
+    return value
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file of option names; dashes and underscores are the same."""
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"--config {path}: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ValueError(f"--config {path}: expected `option: value` lines, found a {type(loaded).__name__}")
+    return {str(key).replace("-", "_"): value for key, value in loaded.items()}
+
+
+def suggestion(name: str, known: typing.Iterable[str]) -> str:
+    """'; did you mean …?' or the empty string."""
+    close = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _bounded(flag: str, item: dataclasses.Field[Any], number: float) -> float:
+    low, high, above = (item.metadata[k] for k in ("minimum", "maximum", "above"))
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"{flag}: {number} is not a finite number")
+    if low is not None and number < low:
+        raise ValueError(f"{flag}: {number} is below {low}")
+    if above is not None and number <= above:
+        raise ValueError(f"{flag}: {number} must be above {above}")
+    if high is not None and number > high:
+        raise ValueError(f"{flag}: {number} is above {high}")
+    return number
+
+
+def _scalar_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _hints() -> dict[str, Any]:
+    return {name: hint for group in groups().values() for name, hint in typing.get_type_hints(group).items()}

@@ -1,0 +1,154 @@
+"""The Task contract: what a task says about its data and how it is learned.
+
+A task is a frozen dataclass. Its families (classification, ner, qa, mlm) share the verbs below; a
+named task is a value of a family. Fields whose metadata does not say ``option: False`` are what
+``--task-option key=value`` may set.
+
+Canonical columns. `load` gives every split the column ``row`` (int64: the row's number in its
+source, unique within the split) and the family's columns under fixed names, with labels as *names*:
+
+======================  ==========================================================
+classification          text, [text_pair], label (str | list[str] | float | None)
+ner                     tokens (list[str]), tags (list[str]); [text, starts]
+qa                      question, [context], answer (str | None)
+mlm                     text
+======================  ==========================================================
+
+Splits are named train, validation, test; further ones begin with one of these names
+(``validation_mismatched``). Unlabelled rows carry None.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+from registry.data.source import Source
+from registry.heads import Head
+from registry.plugins import not_an_option
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import DatasetDict
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+Examples = Mapping[str, Sequence[Any]]
+"""Columns of raw rows: name -> one value a row."""
+
+Features = dict[str, Any]
+"""One encoded example: `input_ids` (list[int]), `row` (int), [token_type_ids, labels, …]."""
+
+Metrics = dict[str, Any]
+"""Named values; nested dictionaries hold per-class or per-type tables."""
+
+
+class Batch(TypedDict, total=False):
+    """What `collate` gives. Tensors of `inputs` go to the model's forward by name."""
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    row: Tensor
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long texts are cut: at most `max_length` tokens, keeping "head", "tail" or "head-tail"."""
+
+    max_length: int = 128
+    truncation: str = "head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(abc.ABC):
+    """Base of the families: where data lies, and the verbs every task has.
+
+    Args:
+        description: one line for `plugins.py list`.
+        hub, subset, revision: the data set on the Hub.
+        hub_splits: our split name -> the Hub's, where they differ.
+        local: our split name -> file (glob) in the publisher's own layout under --data-dir.
+        primary_metric: selects the best checkpoint; `minimize` says in which direction.
+        max_length: recommended --max-length, where the default does not suit.
+    """
+
+    contract: ClassVar[int] = 1
+    family: ClassVar[str] = ""
+
+    description: str = not_an_option("")
+    hub: str = not_an_option("")
+    subset: str | None = not_an_option(None)
+    revision: str | None = not_an_option(None)
+    hub_splits: Mapping[str, str] = not_an_option({})
+    local: Mapping[str, str] = not_an_option({})
+    primary_metric: str = not_an_option("accuracy")
+    minimize: bool = not_an_option(False)
+    max_length: int | None = not_an_option(None)
+
+    @abc.abstractmethod
+    def load(self, source: Source) -> DatasetDict:
+        """Raw splits with canonical columns (see the module).
+
+        Raises:
+            ValueError: files, columns or labels are missing or wrong; names file, row and column.
+        """
+
+    @abc.abstractmethod
+    def head(self, raw: DatasetDict) -> Head:
+        """The label space, decided once from the declared labels or the training rows."""
+
+    @abc.abstractmethod
+    def encode(
+        self, examples: Examples, tokenizer: PreTrainedTokenizerBase, head: Head, limits: Limits
+    ) -> dict[str, list[Any]]:
+        """Tokenise a batch of rows. One encoded example is a text, a window or a packed block.
+
+        Returns columns of encoded examples: `input_ids`, `row`, `truncated` (bool), [`token_type_ids`,
+        `labels`, …]; special tokens included, no padding, no attention mask. Label indices come from
+        `head`; a label that is not in it is a ValueError that names the row.
+        """
+
+    @abc.abstractmethod
+    def collate(
+        self,
+        features: Sequence[Features],
+        tokenizer: PreTrainedTokenizerBase,
+        key: tuple[int, int],
+        pad_to_multiple_of: int | None = None,
+    ) -> Batch:
+        """Padded tensors. `key` is (seed, epoch): random choices are a function of key and row alone."""
+
+    @abc.abstractmethod
+    def count(self, batch: Batch) -> float:
+        """Scored items of a batch, from the batch alone (known before the forward pass)."""
+
+    @abc.abstractmethod
+    def loss(self, outputs: Mapping[str, Any], batch: Batch, head: Head) -> Tensor:
+        """Sum of the loss over scored items, float32 scalar. Prefers the model's own `loss_sum`."""
+
+    @abc.abstractmethod
+    def reduce(self, outputs: Mapping[str, Any], batch: Batch, head: Head) -> dict[str, Tensor]:
+        """What evaluation keeps of a batch, computed on the device: never vocabulary-sized logits.
+
+        Every tensor's first dimension is the batch's examples; `row` is always there. Reference
+        labels travel along, so that `join` and `metrics` need nothing else. `scored_loss`
+        (examples,) holds each example's summed loss and `scored_count` its items.
+        """
+
+    @abc.abstractmethod
+    def join(self, reduced: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        """Batches, windows and blocks put together by row id, sorted by `row`, each row once."""
+
+    @abc.abstractmethod
+    def metrics(self, joined: Mapping[str, Any], head: Head) -> Metrics:
+        """Named metrics over the labelled rows; `loss` (mean over items) always among them."""
+
+    @abc.abstractmethod
+    def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
+        """What a person reads, one dictionary a row of `joined`; `examples` has the same rows in order."""
+
+    @abc.abstractmethod
+    def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
+        """Canonical unlabelled columns from what somebody types or posts: texts or dictionaries of columns."""

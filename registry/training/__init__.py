@@ -1,0 +1,1 @@
+"""The update plan, parameter groups, schedules, precision, engines, checkpoints and the evaluation loop."""
