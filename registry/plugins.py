@@ -10,8 +10,25 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from registry.plugin_options import describe_options, not_an_option, option, options_of, other_options, with_options
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "Origin",
+    "PluginError",
+    "Registry",
+    "UnknownName",
+    "describe_options",
+    "not_an_option",
+    "option",
+    "options_of",
+    "other_options",
+    "resolve",
+    "with_options",
+]
 
 T = TypeVar("T")
 
@@ -90,14 +107,6 @@ class Registry(Generic[T]):
         close = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"registered: {', '.join(self.names())}"
         return f"unknown {self.kind} {name!r}; {hint}"
-
-
-def not_an_option(default: Any = None) -> Any:
-    """A field that describes a task or model and is not set by --task-option or --model-option."""
-    if isinstance(default, (dict, list)):
-        kept = default
-        return field(default_factory=lambda: type(kept)(kept), metadata={"option": False})
-    return field(default=default, metadata={"option": False})
 
 
 def resolve(target: str) -> Any:
