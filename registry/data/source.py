@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How the rows of a file are written, as far as its suffix and first line do not say it.
+
+    Args:
+        kind: "csv", "tsv", "jsonl", "json", "parquet", "text" (a row is a line), "first-blank" (two
+            columns, split at the first blank) or "conll" (a token a line, blank lines between
+            sentences); empty: by the file's suffix.
+        separator: between cells; empty: by kind and first line; " " is any run of blanks.
+        quoting: whether quotation marks quote cells; None: in CSV yes, in TSV where all of them do.
+        columns: names of the columns where the first line is a row already. Column files without
+            names have the columns "0", "1", … and "-1", "-2", … from the end.
+        header: a column file's first line names its columns.
+        encoding: of text files.
+    """
+
+    kind: str = ""
+    separator: str = ""
+    quoting: bool | None = None
+    columns: tuple[str, ...] = ()
+    header: bool = False
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A split's file (or glob) in a publisher's layout, where its suffix does not say how it is written."""
+
+    path: str
+    format: FileFormat = FileFormat()
+
+
+Local = Mapping[str, "str | LocalFile"]
+"""Split -> file or glob below --data-dir."""
+
+Roles = Mapping[str, "str | Sequence[str]"]
+"""Canonical column -> its name in the source, or the names it may have there (then one of them must be found).
+
+A name "a,b,c" that no column has stands for indicator columns: the row's list of those that are set.
+"""
 
 
 @dataclass(frozen=True)
@@ -18,9 +60,11 @@ class Source:
         files: split -> path or glob of a person's own files.
         columns: role ("text", "label", …) -> column name, overriding the task's.
         revision: Hub commit, tag or branch of the data set.
+        format: of `files`.
     """
 
     data_dir: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     revision: str | None = None
+    format: FileFormat = FileFormat()
