@@ -1,0 +1,269 @@
+"""The run directory: what is written where, where a run goes, and the record (`run.json`) of what made it.
+
+A record names registered things and plain values only, never import paths: reading a stranger's run
+must not choose what is imported. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.heads import Head
+from registry.models.base import ModelSource
+from registry.tasks.base import Limits
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+    from registry.models.base import ModelSpec
+
+SCHEMA = 1
+RUNNING, FINISHED = "running", "finished"
+RECORDED_VERSIONS = (
+    "finetune-registry",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "datasets",
+    "peft",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run. Nothing is created until something is written."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    run_json = property(lambda self: self.path / "run.json")
+    config_yaml = property(lambda self: self.path / "config.yaml")
+    model = property(lambda self: self.path / "model")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    metrics_jsonl = property(lambda self: self.path / "metrics.jsonl")
+    metrics_json = property(lambda self: self.path / "metrics.json")
+    splits = property(lambda self: self.path / "splits.npz")
+    predictions = property(lambda self: self.path / "predictions")
+    tensorboard = property(lambda self: self.path / "tensorboard")
+    report = property(lambda self: self.path / "report.html")
+    card = property(lambda self: self.path / "README.md")
+    onnx = property(lambda self: self.path / "onnx")
+
+    def entries(self) -> list[Path]:
+        """Everything that a run writes, there or not: what --overwrite removes."""
+        names = [name for name, value in vars(RunDirectory).items() if isinstance(value, property)]
+        return [getattr(self, name) for name in names]
+
+    def status(self) -> str | None:
+        """The status in run.json; None where there is no run."""
+        return read_json(self.run_json).get("status", RUNNING) if self.run_json.is_file() else None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A registered object as a record holds it: its name, the options set on it, where it came from."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The content of `run.json`.
+
+    Args:
+        options: every option by name, as resolved.
+        cleaning: what was done to the texts, and is done again to every text that the run is given.
+        data: fingerprints of the files or data set behind each split.
+        plugin_file: {"name", "sha256"} of the --plugin-file that registered the task or model.
+    """
+
+    task: Named
+    model: Named
+    source: ModelSource
+    head: Head
+    options: dict[str, Any]
+    limits: Limits
+    seed: int
+    cleaning: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    plugin_file: dict[str, str] | None = None
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+    status: str = RUNNING
+
+    def to_json(self) -> dict[str, Any]:
+        """What `run.json` holds; `from_json` reads it."""
+        values = dataclasses.asdict(self)
+        values["model"]["source"] = values.pop("source")
+        return {"schema": SCHEMA, "status": values.pop("status"), **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Record:
+        """The record that `to_json` wrote; ValueError where it is of a newer schema or incomplete."""
+        if values.get("schema") != SCHEMA:
+            raise ValueError(f"schema {values.get('schema')!r} is not {SCHEMA}, which this version reads")
+        try:
+            given = {item.name: values[item.name] for item in dataclasses.fields(cls) if item.name in values}
+            model = dict(values["model"])
+            given["source"] = ModelSource(**model.pop("source"))
+            given |= {"task": Named(**values["task"]), "model": Named(**model)}
+            given |= {"head": Head.from_json(values["head"]), "limits": Limits(**values["limits"])}
+            return cls(**given)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"incomplete or of another form ({error})") from None
+
+
+def choose_directory(
+    output_dir: str | None,
+    task: str,
+    model: str,
+    options: Mapping[str, Any],
+    affecting: Iterable[str],
+    *,
+    overwrite: bool = False,
+    root: Path = Path("runs"),
+) -> tuple[RunDirectory, bool]:
+    """Where a run goes, and whether it continues an unfinished one there.
+
+    Without `output_dir`: the latest unfinished `<task>-<model>-<n>` whose `affecting` options are the
+    same, otherwise the next number.
+
+    Raises:
+        ValueError: `output_dir` holds a finished run (without `overwrite`), or files that are not a run's.
+    """
+    if output_dir is not None:
+        return _explicit_directory(RunDirectory(Path(output_dir)), overwrite)
+    stem = f"{_safe(task)}-{_safe(Path(model.rstrip('/')).name or model)}"
+    numbered: dict[int, RunDirectory] = {}
+    for path in root.glob(f"{stem}-*"):
+        number = path.name.removeprefix(f"{stem}-")
+        if number.isdecimal():
+            numbered[int(number)] = RunDirectory(path)
+    for _, directory in sorted(numbered.items(), reverse=True):
+        if _continues(directory, options, affecting):
+            return directory, True
+    return RunDirectory(root / f"{stem}-{max(numbered, default=0) + 1}"), False
+
+
+def write_run(directory: RunDirectory, record: Record, *, replace: bool = False) -> None:
+    """Write `run.json`; with `replace`, first remove what an earlier run left there, and nothing else."""
+    if replace:
+        for entry in directory.entries():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+    write_json(directory.run_json, record.to_json())
+
+
+def finish_run(directory: RunDirectory, **results: Any) -> None:
+    """Mark a run finished, the last thing that training writes; `results` are added to `run.json`."""
+    write_json(directory.run_json, {**read_json(directory.run_json), **results, "status": FINISHED})
+
+
+def save_model(
+    directory: RunDirectory,
+    spec: ModelSpec,
+    module: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Write `model/`, weights and tokenizer, whole or not at all: beside first, then in place of the old one."""
+    directory.path.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".model-", dir=directory.path))
+    try:
+        spec.save(module, state_dict, fresh)
+        tokenizer.save_pretrained(fresh)
+        fresh.chmod(0o755)
+        old = directory.path / ".model-old"
+        shutil.rmtree(old, ignore_errors=True)
+        if directory.model.exists():
+            directory.model.rename(old)
+        fresh.rename(directory.model)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file so that at every moment either the old or the new content stands on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(values, file, ensure_ascii=False, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; ValueError in one line where it is missing, broken or no object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected an object, found a {type(values).__name__}")
+    return values
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what a run computes, without importing them."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED_VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _explicit_directory(directory: RunDirectory, overwrite: bool) -> tuple[RunDirectory, bool]:
+    path = directory.path
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--output-dir {path}: is a file, not a directory")
+    status = directory.status()
+    if status is None:
+        if path.is_dir() and any(path.iterdir()):
+            raise ValueError(f"--output-dir {path}: holds files that are not a run's; choose an empty or new directory")
+        return directory, False
+    if overwrite:
+        return directory, False
+    if status == FINISHED:
+        raise ValueError(f"--output-dir {path}: holds a finished run; choose another directory or add --overwrite")
+    return directory, True
+
+
+def _continues(directory: RunDirectory, options: Mapping[str, Any], affecting: Iterable[str]) -> bool:
+    try:
+        record = read_json(directory.run_json)
+    except ValueError:
+        return False
+    recorded = record.get("options", {})
+    # JSON turns tuples into lists; compare what would be written.
+    wanted = json.loads(json.dumps(dict(options)))
+    return record.get("status") != FINISHED and all(recorded.get(name) == wanted.get(name) for name in affecting)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

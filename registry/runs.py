@@ -1,0 +1,163 @@
+"""A trained run, loaded to be used: `load_run("runs/sst2-tiny-1").predict(["a moving film"])`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry import models, tasks
+from registry.inference import EncodedColumns, Reduced, batch_indices, infer
+from registry.plugins import UnknownName, with_options
+from registry.run_directory import (
+    FINISHED,
+    Named,
+    Record,
+    RunDirectory,
+    choose_directory,
+    finish_run,
+    read_json,
+    save_model,
+    write_json,
+    write_run,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from registry.models.base import ModelSpec
+    from registry.tasks.base import Examples, Task
+
+__all__ = [
+    "Record",
+    "Run",
+    "RunDirectory",
+    "choose_directory",
+    "finish_run",
+    "load_run",
+    "read_json",
+    "read_record",
+    "save_model",
+    "write_json",
+    "write_run",
+]
+
+BATCH_TOKENS = 4096
+
+
+@dataclass
+class Run:
+    """A run directory with its task, model and tokenizer, ready to predict.
+
+    Args:
+        device: where `model` is.
+        batch_tokens: most padded tokens of one forward pass.
+    """
+
+    directory: RunDirectory
+    record: Record
+    task: Task
+    spec: ModelSpec
+    tokenizer: PreTrainedTokenizerBase
+    model: nn.Module
+    device: str
+    batch_tokens: int = BATCH_TOKENS
+
+    def predict(self, items: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What the task decodes for texts, or for dictionaries of its columns; in the order of `items`.
+
+        Raises:
+            ValueError: an item is not what the task needs; names the item.
+        """
+        return self.predict_examples(self.task.from_inputs(items)) if len(items) else []
+
+    def predict_examples(self, examples: Examples) -> list[dict[str, Any]]:
+        """Predictions for canonical columns, one a row."""
+        count = len(next(iter(examples.values())))
+        examples = {**examples, "row": list(range(count))}
+        reduced = self.reduce(self.encode(examples))
+        return self.task.decode(self.task.join(reduced), examples, self.record.head)
+
+    def encode(self, examples: Examples) -> EncodedColumns:
+        """Clean and tokenise rows as the run's training did."""
+        columns = self.task.encode(examples, self.tokenizer, self.record.head, self.record.limits)
+        return EncodedColumns(columns)
+
+    def reduce(self, encoded: EncodedColumns, on_batch: Callable[[int], None] = lambda examples: None) -> list[Reduced]:
+        """Run the model over encoded examples, batched by length."""
+        batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=not self.spec.pads_freely)
+        return infer(
+            self.model,
+            self.task,
+            self.record.head,
+            self.tokenizer,
+            encoded,
+            device=self.device,
+            batches=batches,
+            key=(self.record.seed, -1),
+            wants_labels=self.spec.wants_labels,
+            on_batch=on_batch,
+        )
+
+
+def load_run(path: str | Path, *, device: str | None = None) -> Run:
+    """The run that training left in `path`; it is evaluated with nothing but what lies there.
+
+    Args:
+        device: "cpu", "cuda", …; the fastest there is by default.
+
+    Raises:
+        ValueError: in one line, when there is no run, or it is unfinished, broken, or of a task or
+            model that is not registered here.
+    """
+    directory = RunDirectory(Path(path))
+    record = read_record(directory)
+    if record.status != FINISHED:
+        raise ValueError(f"{path}: this run is unfinished (status {record.status!r}); give its command again first")
+    task = with_options(_registered(tasks.REGISTRY, record.task, path), record.task.options)
+    spec = with_options(_registered(models.REGISTRY, record.model, path), record.model.options)
+    tokenizer, model = load_model(directory, record, spec)
+    device = device or best_device()
+    return Run(directory, record, task, spec, tokenizer, model.to(device).eval(), device)
+
+
+def read_record(directory: RunDirectory) -> Record:
+    """The run's record; ValueError in one line where there is no run or `run.json` is broken."""
+    if not directory.path.is_dir():
+        raise ValueError(f"{directory.path}: no such run directory")
+    if not directory.run_json.is_file():
+        raise ValueError(f"{directory.path}: not a run directory (it holds no run.json)")
+    values = read_json(directory.run_json)
+    try:
+        return Record.from_json(values)
+    except ValueError as error:
+        raise ValueError(f"{directory.run_json}: {error}") from None
+
+
+def load_model(directory: RunDirectory, record: Record, spec: ModelSpec) -> tuple[PreTrainedTokenizerBase, nn.Module]:
+    """Tokenizer and module of `model/`, from its files alone."""
+    if not directory.model.is_dir():
+        raise ValueError(f"{directory.path}: broken run (it holds no model/)")
+    try:
+        return spec.load_tokenizer(directory.model), spec.load(directory.model, record.head)
+    except Exception as error:  # whatever a damaged file makes the loaders raise, the person needs one line
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{directory.model}: cannot be loaded ({reason[:300]})") from error
+
+
+def best_device() -> str:
+    """The fastest device of this machine."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _registered(registry: Any, named: Named, path: str | Path) -> Any:
+    try:
+        return registry.get(named.name)
+    except UnknownName as error:
+        origin = named.origin.get("distribution")
+        needed = f" It came from {origin} {named.origin.get('version', '')}, which is not installed." if origin else ""
+        raise ValueError(f"{path}: {error}.{needed}") from None
