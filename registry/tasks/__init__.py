@@ -15,3 +15,4 @@ REGISTRY: Registry = Registry(  # type: ignore[type-arg]
 )
 
 register, get, names = REGISTRY.register, REGISTRY.get, REGISTRY.names
+origin, entries, get_recorded = REGISTRY.origin, REGISTRY.entries, REGISTRY.get_recorded
