@@ -82,7 +82,7 @@ def test_a_plugin_is_resolved_on_use(site: Site, tasks: Registry[Any]) -> None:
     ("source", "target", "said"),
     [
         (
-            "import no_such_module_at_all",
+            "import no_such_module",
             "bad_pack:head",
             "ModuleNotFoundError: No module named 'no_such_module'",
         ),
@@ -217,7 +217,7 @@ def test_plugin_file_failures_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     with pytest.raises(PluginError, match=r"--plugin-file .*mine.py: No such file or directory"):
         load_plugin_file(path)
-    path.write_text("import no_such_module_at_all")
+    path.write_text("import no_such_module")
     with pytest.raises(PluginError, match=r"mine.py failed: ModuleNotFoundError: No module named 'no_such"):
         load_plugin_file(path)
     path.write_text("x = 1")
