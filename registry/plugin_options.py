@@ -2,7 +2,8 @@
 
 A field is an option unless its metadata says ``"option": False`` (`not_an_option`). A Mapping field
 with ``"option": "rest"`` collects keys that no other field has: what a model passes on to the
-configuration of a checkpoint, for instance. This module imports no torch.
+configuration of a checkpoint, for instance. `registry.options.option` makes a field with its help line,
+bounds and choices. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -24,19 +25,17 @@ _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "none"}
 
 
-def option(default: Any = None, help: str = "", *, minimum: float | None = None, maximum: float | None = None) -> Any:
-    """A field that --task-option or --model-option sets, with its help line and bounds (both inclusive)."""
-    return _field(default, {"help": help, "minimum": minimum, "maximum": maximum})
-
-
 def other_options(help: str = "") -> Any:
     """A Mapping field that collects every key that is no field's name."""
-    return _field({}, {"help": help, "option": "rest"})
+    return field(default_factory=dict, metadata={"help": help, "option": "rest"})
 
 
 def not_an_option(default: Any = None) -> Any:
     """A field that describes a task or model and is not set by --task-option or --model-option."""
-    return _field(default, {"option": False})
+    if isinstance(default, (dict, list)):
+        kept = default
+        return field(default_factory=lambda: type(kept)(kept), metadata={"option": False})
+    return field(default=default, metadata={"option": False})
 
 
 @dataclass(frozen=True)
@@ -83,19 +82,12 @@ def describe_options(item: Any) -> list[OptionHelp]:
     """Name, type, default and help of every option, in the order of the fields."""
     known, rest = _options(item)
     described = [
-        OptionHelp(name, _type_name(_annotation(type(item), name)), _plain(getattr(item, name)), _help(entry))
+        OptionHelp(name, _described_type(item, entry), _plain(getattr(item, name)), _help(entry))
         for name, entry in known.items()
     ]
     if rest is not None:
         described.append(OptionHelp("…", "any other key", _plain(getattr(item, rest.name)), _help(rest)))
     return described
-
-
-def _field(default: Any, metadata: Mapping[str, Any]) -> Any:
-    if isinstance(default, (dict, list)):
-        kept = default
-        return field(default_factory=lambda: type(kept)(kept), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 def _options(item: Any) -> tuple[dict[str, dataclasses.Field[Any]], dataclasses.Field[Any] | None]:
@@ -122,12 +114,26 @@ def _annotation(kind: type, name: str) -> Any:
 
 def _checked(item: Any, entry: dataclasses.Field[Any], value: Any, label: str) -> Any:
     parsed = _parse(value, _annotation(type(item), entry.name), label)
-    low, high = entry.metadata.get("minimum"), entry.metadata.get("maximum")
-    if low is not None and parsed is not None and parsed < low:
+    if parsed is None:
+        return None
+    low, high, above = (entry.metadata.get(name) for name in ("minimum", "maximum", "above"))
+    if low is not None and parsed < low:
         raise ValueError(f"{label}: {parsed} is below {low}")
-    if high is not None and parsed is not None and parsed > high:
+    if high is not None and parsed > high:
         raise ValueError(f"{label}: {parsed} is above {high}")
-    return parsed
+    if above is not None and parsed <= above:
+        raise ValueError(f"{label}: {parsed} must be above {above}")
+    choices = entry.metadata.get("choices")
+    return _chosen(parsed, choices, label) if choices else parsed
+
+
+def _chosen(value: Any, choices: Sequence[Any], label: str) -> Any:
+    for choice in choices:
+        if value == choice or (isinstance(value, str) and value == str(choice)):
+            return choice
+    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(f"{label}: {value!r} is not one of {', '.join(str(choice) for choice in choices)}{hint}")
 
 
 def _parse(value: Any, wanted: Any, label: str) -> Any:
@@ -138,12 +144,7 @@ def _parse(value: Any, wanted: Any, label: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _parse_union(value, members, label)
     if origin is typing.Literal:
-        for choice in members:
-            if value == choice or (isinstance(value, str) and value == str(choice)):
-                return choice
-        close = difflib.get_close_matches(str(value), [str(m) for m in members], n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(f"{label}: {value!r} is not one of {', '.join(str(m) for m in members)}{hint}")
+        return _chosen(value, members, label)
     if wanted is tuple or origin in (tuple, list, Sequence):
         return _parse_sequence(value, members, label)
     if isinstance(origin or wanted, type) and issubclass(origin or wanted, Mapping):
@@ -226,6 +227,11 @@ def _type_name(wanted: Any) -> str:
     if wanted is type(None):
         return "none"
     return str(getattr(origin or wanted, "__name__", wanted))
+
+
+def _described_type(item: Any, entry: dataclasses.Field[Any]) -> str:
+    choices = entry.metadata.get("choices")
+    return "|".join(map(str, choices)) if choices else _type_name(_annotation(type(item), entry.name))
 
 
 def _suggestion(name: str, known: Mapping[str, Any]) -> str:

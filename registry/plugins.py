@@ -22,8 +22,9 @@ from typing import Any, Generic, TypeVar
 
 from registry import __version__
 from registry.entry_points import Origin, PluginError, installed, normalised, reason
+from registry.options import option
 from registry.plugin_files import PluginFile, executing, load_plugin_file
-from registry.plugin_options import describe_options, not_an_option, option, options_of, other_options, with_options
+from registry.plugin_options import describe_options, not_an_option, options_of, other_options, with_options
 
 __all__ = [
     "CONTRACT_VERSION",
