@@ -21,12 +21,12 @@ Splits are named train, validation, test; further ones begin with one of these n
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
-from registry.data.source import Source
-from registry.heads import Head
+from registry.data.source import Local, Roles, Source
+from registry.heads import IGNORE, Head
 from registry.plugins import not_an_option
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Task(abc.ABC):
         hub, subset, revision: the data set on the Hub.
         hub_splits: our split name -> the Hub's, where they differ.
         local: our split name -> file (glob) in the publisher's own layout under --data-dir.
+        rows: gives raw splits with canonical columns, for tasks that make their own data.
         primary_metric: selects the best checkpoint; `minimize` says in which direction.
         max_length: recommended --max-length, where the default does not suit.
     """
@@ -82,10 +83,27 @@ class Task(abc.ABC):
     subset: str | None = not_an_option(None)
     revision: str | None = not_an_option(None)
     hub_splits: Mapping[str, str] = not_an_option({})
-    local: Mapping[str, str] = not_an_option({})
+    local: Local = not_an_option({})
+    rows: Callable[[], DatasetDict] | None = not_an_option(None)
     primary_metric: str = not_an_option("accuracy")
     minimize: bool = not_an_option(False)
     max_length: int | None = not_an_option(None)
+
+    def read(self, source: Source, roles: Roles) -> DatasetDict:
+        """Raw splits of `source` with columns renamed to `roles`; the verb that every `load` begins with."""
+        if self.rows is not None and not source.files and not source.data_dir:
+            return self.rows()
+        from registry.data.reading import read
+
+        return read(
+            source,
+            hub=self.hub,
+            subset=self.subset,
+            revision=self.revision,
+            hub_splits=self.hub_splits,
+            local=self.local,
+            roles=roles,
+        )
 
     @abc.abstractmethod
     def load(self, source: Source) -> DatasetDict:
@@ -152,3 +170,14 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Canonical unlabelled columns from what somebody types or posts: texts or dictionaries of columns."""
+
+
+def blank(batch: Batch) -> Batch:
+    """The batch with nothing scored: its count is 0 and its loss an exact, differentiable 0.
+
+    It fills the places of ranks that have no examples left in an update. Integer labels become
+    IGNORE, real-valued ones (regression, multi-label) NaN.
+    """
+    labels = batch["labels"]
+    nothing = float("nan") if labels.is_floating_point() else IGNORE
+    return {**batch, "labels": labels.new_full(labels.shape, nothing)}

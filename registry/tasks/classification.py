@@ -1,0 +1,133 @@
+"""Classification: one label a text, several labels, a pair of texts, or a number (regression)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from registry.data.source import Source
+from registry.heads import SEQUENCE_CLASSIFICATION, Head
+from registry.options import option
+from registry.plugins import not_an_option
+from registry.tasks import measures
+from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
+from registry.tasks.columns import concatenate, input_columns, label_order, one_per_row
+from registry.tasks.labels import balanced_weights, encode_labels, labelled, name_labels, problem_of
+from registry.tasks.scoring import describe, example_losses, scores_of
+from registry.tasks.tokens import encode_texts, pad
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+PROBLEMS = ("auto", "single_label", "multi_label", "regression")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Task):
+    """Texts, or pairs of texts, and what to say of them.
+
+    Args:
+        text, text_pair, label: columns of the source, or candidates of which one must be there.
+        labels: the label space by name, in index order; empty: the labels found in train.
+    """
+
+    family: ClassVar[str] = "classification"
+
+    text: str | tuple[str, ...] = not_an_option("text")
+    text_pair: str | tuple[str, ...] = not_an_option("")
+    label: str | tuple[str, ...] = not_an_option("label")
+    labels: tuple[str, ...] = not_an_option(())
+
+    problem: str = option("auto", "What a label is; auto: a list is multi_label, a fraction regression.", choices=PROBLEMS)
+    label_separator: str = option("", "Splits one cell into several labels (multi_label).")
+    class_weights: str = option("none", "balanced: rare labels weigh more in the loss.", choices=("none", "balanced"))
+    label_smoothing: float = option(0.0, "Share of each target spread over all labels.", minimum=0, maximum=0.99)
+    threshold: float = option(0.5, "Probability from which a label is given (multi_label).", minimum=0, maximum=1)
+    positive: str = option("", "Label that f1, precision and recall are of, of two; default: the second.")
+
+    def load(self, source: Source) -> DatasetDict:
+        roles = {"text": self.text, "label": self.label}
+        if self.text_pair or "text_pair" in source.columns:
+            roles["text_pair"] = self.text_pair or source.columns["text_pair"]
+        return name_labels(self.read(source, roles), self.problem, self.labels, self.label_separator)
+
+    def head(self, raw: DatasetDict) -> Head:
+        train = [label for label in raw["train"]["label"] if label is not None]
+        problem = problem_of(raw)
+        if problem == "regression":
+            return Head(SEQUENCE_CLASSIFICATION, problem=problem)
+        given = [name for label in train for name in (label if problem == "multi_label" else [label])]
+        labels = self.labels or label_order(given)
+        if len(labels) < 2:
+            raise ValueError(f"train needs two labels or more to tell apart; it has {', '.join(labels) or 'none'}")
+        if self.positive and self.positive not in labels:
+            raise ValueError(f"positive={self.positive!r} is not a label; labels are {', '.join(labels)}")
+        weights = balanced_weights(given, labels, len(train), problem) if self.class_weights == "balanced" else ()
+        return Head(SEQUENCE_CLASSIFICATION, labels, problem, weights)
+
+    def encode(
+        self, examples: Examples, tokenizer: PreTrainedTokenizerBase, head: Head, limits: Limits
+    ) -> dict[str, list[Any]]:
+        columns = encode_texts(tokenizer, examples["text"], examples.get("text_pair"), limits)
+        columns["row"] = list(examples["row"])
+        given = examples.get("label") or [None] * len(columns["row"])
+        columns["labels"] = encode_labels(given, columns["row"], head)
+        return columns
+
+    def collate(
+        self,
+        features: Sequence[Features],
+        tokenizer: PreTrainedTokenizerBase,
+        key: tuple[int, int],
+        pad_to_multiple_of: int | None = None,
+    ) -> Batch:
+        import torch
+
+        return {
+            "inputs": pad(features, tokenizer, pad_to_multiple_of),
+            "labels": torch.tensor(np.array([f["labels"] for f in features])),
+            "row": torch.tensor([int(f["row"]) for f in features]),
+        }
+
+    def count(self, batch: Batch) -> float:
+        return float(labelled(batch["labels"]).sum())
+
+    def loss(self, outputs: Mapping[str, Any], batch: Batch, head: Head) -> Tensor:
+        if "loss_sum" in outputs:
+            return outputs["loss_sum"]
+        return example_losses(outputs["logits"], batch["labels"], head, self.label_smoothing, weighted=True).sum()
+
+    def reduce(self, outputs: Mapping[str, Any], batch: Batch, head: Head) -> dict[str, Tensor]:
+        logits, labels = outputs["logits"].float(), batch["labels"]
+        return {
+            "row": batch["row"],
+            "labels": labels,
+            "scores": scores_of(logits, head),
+            "scored_loss": example_losses(logits, labels, head),
+            "scored_count": labelled(labels).float(),
+        }
+
+    def join(self, reduced: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        return one_per_row(concatenate(reduced))
+
+    def metrics(self, joined: Mapping[str, Any], head: Head) -> Metrics:
+        labels, scores = np.asarray(joined["labels"]), np.asarray(joined["scores"])
+        known = np.asarray(joined["scored_count"]) > 0
+        found: Metrics = {"loss": measures.mean(joined["scored_loss"], joined["scored_count"])}
+        if head.problem == "regression":
+            return found | measures.regression(labels[known], scores[known, 0])
+        if head.problem == "multi_label":
+            return found | measures.multi_label(labels[known], scores[known], head.labels, self.threshold)
+        return found | measures.single_label(labels[known], scores[known], head.labels, self.positive)
+
+    def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
+        return [describe(scores, head, self.threshold) for scores in np.asarray(joined["scores"])]
+
+    def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
+        names = {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
+        return input_columns(items, names)

@@ -1,0 +1,149 @@
+"""Labels of classification: as the source writes them, as names, as indices or numbers in a batch."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from registry.heads import IGNORE, Head
+from registry.tasks.columns import closest, map_column
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+UNLABELLED = ("", "-1")
+
+
+def name_labels(raw: DatasetDict, problem: str, labels: Sequence[str], separator: str) -> DatasetDict:
+    """`raw` with its label column as names (single label), lists of names (several) or floats (regression).
+
+    Args:
+        problem: "auto" decides by the values and says what it took them for.
+        labels: the declared label space; a source may then hold indices into it, and -1 for none.
+        separator: splits one cell into several labels.
+    """
+    from datasets import List, Value
+
+    if not any("label" in split.column_names for split in raw.values()):
+        return raw
+    if problem == "auto":
+        problem = guess_problem(raw, labels, separator)
+    if problem == "regression":
+        return map_column(raw, "label", _number, Value("float64"))
+    if problem == "multi_label":
+        several = _several(labels, separator)
+        return map_column(raw, "label", several, List(Value("string")))
+    return map_column(raw, "label", _name(labels), Value("string"))
+
+
+def guess_problem(raw: DatasetDict, labels: Sequence[str], separator: str) -> str:
+    """What the labels of train are: lists, fractions or names; a guess between them is logged."""
+    rows = raw["train"] if "train" in raw else next(iter(raw.values()))
+    given = [value for value in rows["label"] if value is not None]
+    if separator or (given and isinstance(given[0], list)):
+        return "multi_label"
+    if labels:
+        return "single_label"
+    try:
+        fractions = any(float(value) % 1 for value in set(given))
+    except ValueError:
+        return "single_label"
+    if fractions:
+        log.info("labels are fractions: taken for regression (problem=single_label says otherwise)")
+    return "regression" if fractions else "single_label"
+
+
+def problem_of(raw: DatasetDict) -> str:
+    """The problem that `name_labels` settled on, read from the label column's type."""
+    from datasets import Value
+
+    kind = raw["train"].features["label"]
+    if not isinstance(kind, Value):
+        return "multi_label"
+    return "regression" if kind.dtype == "float64" else "single_label"
+
+
+def balanced_weights(given: Sequence[str], labels: Sequence[str], rows: int, problem: str) -> tuple[float, ...]:
+    """Weight of each label, so that all weigh the same over train and the mean weight of a row is 1.
+
+    Several labels are weighted by how much rarer "set" is than "not set" (BCE's positive weight).
+    """
+    counts = Counter(given)
+    missing = [label for label in labels if not counts[label]]
+    if missing:
+        raise ValueError(f"class_weights=balanced: label {missing[0]!r} does not occur in train")
+    if problem == "multi_label":
+        return tuple(max(rows - counts[label], 1) / counts[label] for label in labels)
+    return tuple(rows / (len(labels) * counts[label]) for label in labels)
+
+
+def encode_labels(given: Sequence[Any], rows: Sequence[int], head: Head) -> list[Any]:
+    """Batch labels: indices (IGNORE for none), 0/1 vectors or numbers (NaN for none)."""
+    if head.problem == "regression":
+        return [float("nan") if value is None else float(value) for value in given]
+    index = {label: i for i, label in enumerate(head.labels)}
+
+    def find(label: str, row: int) -> int:
+        if label not in index:
+            raise ValueError(f"row {row}: label {label!r} is not one that train has{closest(label, head.labels)}")
+        return index[label]
+
+    if head.problem == "single_label":
+        return [IGNORE if value is None else find(value, row) for value, row in zip(given, rows, strict=True)]
+    vectors = []
+    for value, row in zip(given, rows, strict=True):
+        vector = np.full(len(index), np.nan if value is None else 0.0, dtype=np.float32)
+        vector[[find(label, row) for label in value or ()]] = 1.0
+        vectors.append(vector.tolist())
+    return vectors
+
+
+def labelled(labels: Tensor) -> Tensor:
+    """Which examples have a label: (examples,) bool."""
+    if not labels.is_floating_point():
+        return labels != IGNORE
+    return ~(labels if labels.ndim == 1 else labels[:, 0]).isnan()
+
+
+def _number(value: Any) -> float | None:
+    if value in (None, ""):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"column label: {value!r} is not a number (regression)") from None
+
+
+def _name(labels: Sequence[str]) -> Callable[[Any], str | None]:
+    """A label as its source has it (a name, or an index into `labels`) -> its name."""
+    known = set(labels)
+
+    def name(value: Any) -> str | None:
+        if value is None or value in known or not labels:
+            return value or None
+        if value in UNLABELLED:
+            return None
+        if str(value).isdecimal() and int(value) < len(labels):
+            return labels[int(value)]
+        raise ValueError(f"column label: {value!r} is not a label of the task{closest(str(value), labels)}")
+
+    return name
+
+
+def _several(labels: Sequence[str], separator: str) -> Callable[[Any], list[str] | None]:
+    name = _name(labels)
+
+    def names(value: Any) -> list[str] | None:
+        if value is None:
+            return None
+        parts = value if isinstance(value, list) else value.split(separator) if separator else [value]
+        return [found for part in parts if (found := name(part.strip())) is not None]
+
+    return names
