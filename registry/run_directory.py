@@ -64,6 +64,7 @@ class RunDirectory:
     report = property(lambda self: self.path / "report.html")
     card = property(lambda self: self.path / "README.md")
     onnx = property(lambda self: self.path / "onnx")
+    plugin = property(lambda self: self.path / "plugin.py")
 
     def entries(self) -> list[Path]:
         """Everything that a run writes, there or not: what --overwrite removes."""
@@ -92,7 +93,6 @@ class Record:
         options: every option by name, as resolved.
         cleaning: what was done to the texts, and is done again to every text that the run is given.
         data: fingerprints of the files or data set behind each split.
-        plugin_file: {"name", "sha256"} of the --plugin-file that registered the task or model.
     """
 
     task: Named
@@ -104,7 +104,6 @@ class Record:
     seed: int
     cleaning: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    plugin_file: dict[str, str] | None = None
     versions: dict[str, str] = field(default_factory=lambda: versions())
     status: str = RUNNING
 

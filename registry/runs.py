@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from registry import models, tasks
 from registry.inference import EncodedColumns, Reduced, batch_indices, infer
-from registry.plugins import UnknownName, with_options
+from registry.plugins import load_plugin_file, with_options
 from registry.run_directory import (
     FINISHED,
-    Named,
     Record,
     RunDirectory,
     choose_directory,
@@ -102,10 +101,11 @@ class Run:
         )
 
 
-def load_run(path: str | Path, *, device: str | None = None) -> Run:
-    """The run that training left in `path`; it is evaluated with nothing but what lies there.
+def load_run(path: str | Path, plugin_file: str | Path | None = None, *, device: str | None = None) -> Run:
+    """The run that training left in `path`, with nothing but what lies there.
 
     Args:
+        plugin_file: the file that registered the run's task or model; a run never executes one by itself.
         device: "cpu", "cuda", …; the fastest there is by default.
 
     Raises:
@@ -116,8 +116,9 @@ def load_run(path: str | Path, *, device: str | None = None) -> Run:
     record = read_record(directory)
     if record.status != FINISHED:
         raise ValueError(f"{path}: this run is unfinished (status {record.status!r}); give its command again first")
-    task = with_options(_registered(tasks.REGISTRY, record.task, path), record.task.options)
-    spec = with_options(_registered(models.REGISTRY, record.model, path), record.model.options)
+    if plugin_file is not None:
+        load_plugin_file(plugin_file)
+    task, spec = registered(record)
     tokenizer, model = load_model(directory, record, spec)
     device = device or best_device()
     return Run(directory, record, task, spec, tokenizer, model.to(device).eval(), device)
@@ -136,6 +137,13 @@ def read_record(directory: RunDirectory) -> Record:
         raise ValueError(f"{directory.run_json}: {error}") from None
 
 
+def registered(record: Record) -> tuple[Task, ModelSpec]:
+    """The registered task and model that a record names, with its options set on them."""
+    task = tasks.REGISTRY.get_recorded(record.task.name, record.task.origin)
+    spec = models.REGISTRY.get_recorded(record.model.name, record.model.origin)
+    return with_options(task, record.task.options), with_options(spec, record.model.options)
+
+
 def load_model(directory: RunDirectory, record: Record, spec: ModelSpec) -> tuple[PreTrainedTokenizerBase, nn.Module]:
     """Tokenizer and module of `model/`, from its files alone."""
     if not directory.model.is_dir():
@@ -152,12 +160,3 @@ def best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _registered(registry: Any, named: Named, path: str | Path) -> Any:
-    try:
-        return registry.get(named.name)
-    except UnknownName as error:
-        origin = named.origin.get("distribution")
-        needed = f" It came from {origin} {named.origin.get('version', '')}, which is not installed." if origin else ""
-        raise ValueError(f"{path}: {error}.{needed}") from None
