@@ -2,20 +2,27 @@
 
 Whatever the source, a column comes out as strings or lists of strings (a label 1 is "1", 2.5 is
 "2.5"; classes that a parquet file names are given by name, -1 among them as None), so that tasks
-need not know where a row came from. Empty cells of the label column are None.
+need not know where a row came from. Empty cells of a label or answer column are None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from registry.data.source import Local, Roles, Source
+from registry.data.source import FileFormat, Local, LocalFile, Roles, Source
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
-OPTIONAL = ("label", "answer", "tags")
+    from registry.data.formats.chunks import Chunk
+
+OPTIONAL = ("text_pair", "context", "label", "answer", "tags")
+SPLITS = ("train", "validation", "test")
+
+Chunks = Iterator["tuple[str, Chunk]"]
+"""Chunks of one split with the name of the file that each comes from."""
 
 
 def read(
@@ -42,4 +49,111 @@ def read(
     Raises:
         ValueError: one line that names the file, row and column, and what would be right.
     """
-    raise NotImplementedError
+    from datasets import DatasetDict
+
+    from registry.data.building import build_split, fill_missing
+
+    splits: dict[str, Dataset] = {}
+    for split, chunks, own in _sources(source, hub, subset, revision, hub_splits or {}, local or {}, "tokens" in roles):
+        aloud = own and not splits
+        splits[split] = build_split(split, chunks, roles, source.columns, optional, aloud=aloud, strict=own)
+    return DatasetDict(fill_missing(splits))
+
+
+def stream(
+    pattern: str,
+    *,
+    roles: Roles,
+    columns: Mapping[str, str] | None = None,
+    format: FileFormat | None = None,
+    optional: Collection[str] = OPTIONAL,
+) -> Iterator[dict[str, Any]]:
+    """Rows of a file or glob one after the other, in bounded memory: canonical columns and `row`.
+
+    Raises:
+        ValueError: as `read` does, when the row is reached.
+    """
+    from registry.data.building import canonical_tables
+
+    chunks = file_chunks(pattern, format or FileFormat(), "tokens" in roles)
+    row = 0
+    for table, _, _ in canonical_tables(chunks, roles, columns or {}, optional, aloud=True):
+        for values in table.to_pylist():
+            yield {"row": row, **values}
+            row += 1
+
+
+def file_chunks(pattern: str, format: FileFormat, lists: bool) -> Chunks:
+    """Chunks of every file that a path or glob names; `lists` where rows must be lists of tokens."""
+    from registry.data.formats import expand, read_chunks
+
+    for path in expand(pattern):
+        for chunk in read_chunks(path, format, lists):
+            yield str(path), chunk
+
+
+def _sources(
+    source: Source,
+    hub: str,
+    subset: str | None,
+    revision: str | None,
+    hub_splits: Mapping[str, str],
+    local: Local,
+    lists: bool,
+) -> Iterator[tuple[str, Chunks, bool]]:
+    """(split, its chunks, whether it is a person's own file)."""
+    if source.files:
+        for split, pattern in source.files.items():
+            yield split, file_chunks(pattern, source.format, lists), True
+    elif source.data_dir:
+        for split, pattern, format in _local_files(Path(source.data_dir), subset, hub_splits, local):
+            yield split, file_chunks(pattern, format, lists), False
+    elif hub:
+        from registry.data.hub import hub_chunks
+
+        for split, chunks in hub_chunks(hub, subset, source.revision or revision, hub_splits):
+            yield split, chunks, False
+    else:
+        raise ValueError("no data: this task has no data set of its own; give --train-file (or --data-dir)")
+
+
+def _local_files(
+    folder: Path, subset: str | None, hub_splits: Mapping[str, str], local: Local
+) -> Iterator[tuple[str, str, FileFormat]]:
+    """(split, path or glob, format) of a local copy: the publisher's layout, else parquet as on the Hub."""
+    if not folder.is_dir():
+        raise ValueError(f"--data-dir {folder}: no such directory")
+    files = {split: file if isinstance(file, LocalFile) else LocalFile(file) for split, file in local.items()}
+    found = {split: file for split, file in files.items() if any(folder.glob(file.path))}
+    if found:
+        if "train" in files and "train" not in found:
+            raise ValueError(f"--data-dir {folder}: {files['train'].path} is missing (there is {_names(found)})")
+        yield from ((split, str(folder / file.path), file.format) for split, file in found.items())
+        return
+    parquet = {split: _parquet(folder, subset, theirs) for split, theirs in (hub_splits or _same()).items()}
+    if not any(parquet.values()):
+        layout = f"{_names(files)} or " if files else ""
+        raise ValueError(f"--data-dir {folder}: expected {layout}parquet files such as train-00000-of-00001.parquet")
+    yield from ((split, found, FileFormat("parquet")) for split, found in parquet.items() if found)
+
+
+def _parquet(folder: Path, subset: str | None, split: str) -> str:
+    """Glob of a split's files in the layouts that the Hub uses, or the empty string."""
+    for below in ((subset, f"{subset}/data", f"data/{subset}") if subset else ()) + (
+        ".",
+        "data",
+        "plain_text",
+        "default",
+    ):
+        for pattern in (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet"):
+            if any(folder.glob(f"{below}/{pattern}")):
+                return str(folder / below / pattern)
+    return ""
+
+
+def _same() -> dict[str, str]:
+    return {split: split for split in SPLITS}
+
+
+def _names(files: Mapping[str, LocalFile]) -> str:
+    return ", ".join(file.path for file in files.values())

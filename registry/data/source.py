@@ -19,6 +19,7 @@ class FileFormat:
         columns: names of the columns where the first line is a row already. Column files without
             names have the columns "0", "1", … and "-1", "-2", … from the end.
         header: a column file's first line names its columns.
+        sentence: column whose value changes where a sentence begins, in files with one token a row.
         encoding: of text files.
     """
 
@@ -27,6 +28,7 @@ class FileFormat:
     quoting: bool | None = None
     columns: tuple[str, ...] = ()
     header: bool = False
+    sentence: str = ""
     encoding: str = "utf-8"
 
 

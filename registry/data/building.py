@@ -1,0 +1,117 @@
+"""Chunks of files become a split: canonical columns, row ids, checks that need the file's line; large ones on disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from registry.data.formats.chunks import Chunk
+from registry.data.places import place_of, remember
+from registry.data.roles import LISTS, apply, choose
+from registry.data.source import Roles
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXTS = ("text", "text_pair", "question", "context")
+"""Canonical columns that hold a text."""
+
+_NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?\s*")
+
+
+def build_split(
+    split: str,
+    chunks: Iterator[tuple[str, Chunk]],
+    roles: Roles,
+    named: Mapping[str, str],
+    optional: Collection[str],
+    *,
+    aloud: bool,
+    strict: bool,
+) -> Dataset:
+    """One split as a data set with `row`, memory-mapped from disk where it is large.
+
+    Args:
+        aloud: log which columns were guessed.
+        strict: refuse a text column that holds only numbers.
+
+    Raises:
+        ValueError: see `read`.
+    """
+    from registry.data.tables import collect
+
+    seen: dict[str, tuple[int, str, list[Sequence[int]]]] = {}
+    rows = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal rows
+        for table, file, chunk in canonical_tables(chunks, roles, named, optional, aloud=aloud):
+            if strict and not rows:
+                _refuse_numbers(table, file)
+            seen.setdefault(file, (rows, chunk.unit, []))[2].append(chunk.places)
+            yield table.append_column("row", pa.array(range(rows, rows + len(table)), pa.int64()))
+            rows += len(table)
+
+    dataset = collect(tables())
+    if dataset is None:
+        raise ValueError(f"{split}: the split holds no rows")
+    remember(dataset, [place_of(file, *record) for file, record in seen.items()])
+    return dataset
+
+
+def canonical_tables(
+    chunks: Iterator[tuple[str, Chunk]],
+    roles: Roles,
+    named: Mapping[str, str],
+    optional: Collection[str],
+    *,
+    aloud: bool,
+) -> Iterator[tuple[pa.Table, str, Chunk]]:
+    """(canonical table, file, chunk); columns are chosen anew for every file."""
+    file, choices = "", {}  # type: str, dict[str, Any]
+    for name, chunk in chunks:
+        if name != file:
+            choices = choose(chunk.table.column_names, roles, named, optional, name, aloud and not file)
+            file = name
+        table = apply(chunk.table, choices, file)
+        _refuse_unequal(table, file, chunk)
+        yield table, file, chunk
+
+
+def fill_missing(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """The splits with the same columns: what a split lacks is None there."""
+    types = {name: field for data in splits.values() for name, field in data.features.items()}
+    filled = {}
+    for split, data in splits.items():
+        for name in types.keys() - set(data.column_names):
+            info = data.info.copy()
+            data = data.add_column(name, pa.nulls(len(data), types[name].pa_type).to_pylist(), feature=types[name])
+            data.info.description = info.description
+        filled[split] = data
+    return filled
+
+
+def _refuse_numbers(table: pa.Table, file: str) -> None:
+    for role in TEXTS:
+        if role in table.column_names:
+            texts = [text for text in table[role][:1000].to_pylist() if text]
+            if texts and all(_NUMBER.fullmatch(text) for text in texts):
+                flag = f"--{role.replace('_', '-')}-column"
+                raise ValueError(f"{file}: the {role} column holds only numbers ({texts[0]}, …); name another: {flag}")
+
+
+def _refuse_unequal(table: pa.Table, file: str, chunk: Chunk) -> None:
+    """Token and tag lists must be of one length."""
+    if not set(LISTS) <= set(table.column_names):
+        return
+    tokens, tags = (pc.list_value_length(table[role]) for role in LISTS)
+    wrong = pc.fill_null(pc.not_equal(tokens, tags), False).to_pylist()
+    if True in wrong:
+        at = wrong.index(True)
+        raise ValueError(
+            f"{file}, {chunk.unit} {chunk.places[at]}: {tokens[at]} tokens but {tags[at]} tags; each token needs one"
+        )

@@ -1,0 +1,94 @@
+"""File formats: a path and a FileFormat become chunks of rows. One module a format."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from pathlib import Path
+
+from registry.data.formats.chunks import Chunk
+from registry.data.source import FileFormat
+
+KINDS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll")
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".text": "text",
+    ".conll": "conll",
+    ".conllu": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+}
+
+
+def read_chunks(path: Path, format: FileFormat, lists: bool = False) -> Iterator[Chunk]:
+    """The rows of one file; `lists` where a row must hold lists of tokens, so that text means column files.
+
+    Raises:
+        ValueError: names the file and, where one is at fault, the line or row.
+    """
+    kind = format.kind or detect(path, lists)
+    if kind == "parquet":
+        from registry.data.formats.parquet import read_parquet
+
+        return read_parquet(path, format)
+    if kind in ("json", "jsonl"):
+        from registry.data.formats import json_files
+
+        return json_files.read_json(path, format) if kind == "json" else json_files.read_json_lines(path, format)
+    if kind in ("csv", "tsv"):
+        return _read_table(path, format, "\t" if kind == "tsv" else "", lists)
+    if kind == "conll":
+        from registry.data.formats.column_files import read_column_file
+
+        return read_column_file(path, format)
+    from registry.data.formats import text
+
+    if kind == "first-blank":
+        return text.read_first_blank(path, format)
+    if kind == "text":
+        return text.read_text(path, format)
+    raise ValueError(f"--file-format: {kind!r} is not one of {', '.join(KINDS)}")
+
+
+def _read_table(path: Path, format: FileFormat, separator: str, lists: bool) -> Iterator[Chunk]:
+    from registry.data.formats import delimited, token_rows
+
+    if not lists:
+        return delimited.read_delimited(path, format, separator)
+    if token_rows.has_lists(path, format, separator):
+        return token_rows.read_list_cells(path, format, separator)
+    return token_rows.read_token_rows(path, format, separator)
+
+
+def detect(path: Path, lists: bool = False) -> str:
+    """The kind that a file's suffix says; unknown ones and .txt are column files where rows are `lists`."""
+    from registry.data.formats.lines import plain_suffix
+
+    kind = _SUFFIXES.get(plain_suffix(path))
+    if lists and kind in (None, "text"):
+        return "conll"
+    if kind is None:
+        known = ", ".join(_SUFFIXES)
+        raise ValueError(f"{path}: the suffix says no format ({known}, or one of these compressed); say --file-format")
+    return kind
+
+
+def expand(pattern: str) -> list[Path]:
+    """The files that a path or glob names, sorted.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
+    if not found:
+        raise ValueError(f"{pattern}: no such file")
+    return found

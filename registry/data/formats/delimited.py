@@ -1,0 +1,111 @@
+"""CSV, TSV and other files with one row a line and cells between separators."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from registry.data.formats.chunks import Chunk, gather
+from registry.data.formats.lines import open_text
+from registry.data.source import FileFormat
+
+csv.field_size_limit(16 * 1024 * 1024)  # an unclosed quotation mark ends here, not at the end of memory
+
+Row = tuple[int, list[str]]
+
+
+def read_delimited(path: Path, format: FileFormat, default_separator: str = "") -> Iterator[Chunk]:
+    """Rows of a delimited file as string columns; the first line names them unless the format does.
+
+    Raises:
+        ValueError: a row has more or fewer cells than there are columns, or broken quotes; names the line.
+    """
+    rows = read_cells(path, format, default_separator)
+    if format.columns:
+        names: Sequence[str] = format.columns
+    else:
+        names = read_header(path, rows)
+    yield from gather(_checked(path, rows, names), names, pa.string())
+
+
+def read_cells(path: Path, format: FileFormat, default_separator: str = "") -> Iterator[Row]:
+    """(number of the row's last line, its cells); an empty line is an empty list."""
+    separator = format.separator or default_separator or _separator(path, format)
+    quoted = separator != " " and _quoted(path, format, separator)
+    with open_text(path, format.encoding, newline="" if quoted else "\n") as text:
+        yield from _read_quoted(path, text, separator) if quoted else _read_plain(text, separator)
+
+
+def _read_quoted(path: Path, text: IO[str], separator: str) -> Iterator[Row]:
+    if len(separator) != 1:
+        raise ValueError(f"{path}: a separator is one character, not {separator!r}")
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    while True:
+        began = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {began}: {error} (is a quotation mark unclosed?)") from None
+        yield reader.line_num, cells
+
+
+def _read_plain(text: IO[str], separator: str) -> Iterator[Row]:
+    for number, line in enumerate(text, 1):
+        bare = line.rstrip("\r\n")
+        yield number, bare.split(None if separator == " " else separator) if bare else []
+
+
+def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
+    """The names in the first line that is not empty."""
+    for number, cells in rows:
+        if not cells:
+            continue
+        names = [cell.strip() for cell in cells]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"{path}, line {number}: column {twice[0]!r} is named twice")
+        return names
+    raise ValueError(f"{path}: the file is empty")
+
+
+def _checked(path: Path, rows: Iterator[Row], names: Sequence[str]) -> Iterator[Row]:
+    width = len(names)
+    for number, cells in rows:
+        if len(cells) == width:
+            yield number, cells
+        elif cells:
+            raise ValueError(
+                f"{path}, line {number}: {len(cells)} cells where the {width} columns {', '.join(names)} are expected"
+            )
+        elif width == 1:  # an empty line is an empty cell here, and reported as such
+            yield number, [""]
+
+
+def _separator(path: Path, format: FileFormat) -> str:
+    with open_text(path, format.encoding) as text:
+        first = text.readline()
+    found = {mark: first.count(mark) for mark in (",", ";", "\t", "|")}
+    best = max(found, key=lambda mark: found[mark])
+    return best if found[best] else ","
+
+
+def _quoted(path: Path, format: FileFormat, separator: str) -> bool:
+    """Tab-separated files rarely quote; they do where every cell with a quotation mark is quoted properly."""
+    if format.quoting is not None or separator != "\t":
+        return format.quoting is not False
+    with open_text(path, format.encoding) as text:
+        lines = itertools.islice(text, 10_000)
+        marked = [cell for line in lines for cell in line.rstrip("\r\n").split(separator) if '"' in cell]
+    return bool(marked) and all(_is_quoted(cell) for cell in marked)
+
+
+def _is_quoted(cell: str) -> bool:
+    return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")

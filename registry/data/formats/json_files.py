@@ -1,0 +1,120 @@
+"""JSON files (an array of objects, or an object of columns) and JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from registry.data.formats.chunks import CHUNK, Chunk, from_columns
+from registry.data.formats.lines import open_text
+from registry.data.source import FileFormat
+
+
+def read_json_lines(path: Path, format: FileFormat) -> Iterator[Chunk]:
+    """Rows of a file with one JSON object a line.
+
+    Raises:
+        ValueError: a line is no JSON object, or a value's type differs from earlier ones; names the line.
+    """
+    yield from _chunks(path, _objects(path, format), "line")
+
+
+def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
+    """Rows of a JSON file; one that holds an object a line is read as JSON lines, whatever it is called."""
+    with open_text(path, format.encoding) as text:
+        first = next((line for line in text if line.strip()), "")
+    if first.lstrip().startswith("{") and _is_json(first):
+        yield from read_json_lines(path, format)
+        return
+    with open_text(path, format.encoding) as text:
+        try:
+            loaded = json.load(text)
+        except ValueError as error:
+            raise ValueError(f"{path}: not valid JSON: {error}") from None
+    yield from _chunks(path, enumerate(_rows(path, loaded), 1), "row")
+
+
+def _objects(path: Path, format: FileFormat) -> Iterator[tuple[int, Any]]:
+    with open_text(path, format.encoding, newline="\n") as text:
+        for number, line in enumerate(text, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                if isinstance(error, UnicodeError):
+                    raise
+                raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from None
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(path: Path, loaded: Any) -> list[Any]:
+    if isinstance(loaded, dict):
+        lists = [value for value in loaded.values() if isinstance(value, list)]
+        if len(lists) == 1:  # {"data": [{…}, …], "version": …}
+            return lists[0]
+        if lists and len(lists) == len(loaded) and len({len(values) for values in lists}) == 1:
+            return [dict(zip(loaded, values, strict=True)) for values in zip(*lists, strict=True)]
+    if isinstance(loaded, list):
+        return loaded
+    raise ValueError(f"{path}: expected an array of objects, one a row")
+
+
+def _chunks(path: Path, objects: Iterable[tuple[int, Any]], unit: str) -> Iterator[Chunk]:
+    types: dict[str, str] = {}
+    columns: dict[str, list[Any]] = {}
+    places: list[int] = []
+    for place, row in objects:
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, {unit} {place}: expected an object with the columns, found {_type(row)}")
+        _check_types(path, f"{unit} {place}", row, types)
+        for name in row.keys() - columns.keys():
+            columns[name] = [None] * len(places)
+        for name, values in columns.items():
+            values.append(row.get(name))
+        places.append(place)
+        if len(places) == CHUNK:
+            yield _chunk(columns, types, places, unit)
+            columns, places = {name: [] for name in columns}, []
+    if places:
+        yield _chunk(columns, types, places, unit)
+
+
+def _check_types(path: Path, where: str, row: Mapping[str, Any], types: dict[str, str]) -> None:
+    for name, value in row.items():
+        kind = _type(value)
+        if kind != "null" and types.setdefault(name, kind) != kind:
+            raise ValueError(f"{path}, {where}: column {name!r} holds {kind}, where earlier rows hold {types[name]}")
+
+
+def _type(value: Any) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    return "null" if value is None else names[type(value)]
+
+
+def _chunk(columns: Mapping[str, list[Any]], types: Mapping[str, str], places: list[int], unit: str) -> Chunk:
+    arrays = {name: _array(values, types.get(name, "null")) for name, values in columns.items()}
+    return from_columns(arrays, places, unit)
+
+
+def _array(values: list[Any], kind: str) -> pa.Array:
+    if kind == "a list":
+        cells = [None if value is None else [_text(item) for item in value] for value in values]
+        return pa.array(cells, pa.list_(pa.string()))
+    return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    """A cell as text: what JSON writes, without quotes around strings."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,77 @@
+"""Lines of a text file, compressed or not, with their numbers; wrong encodings are named by line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+
+
+def plain_suffix(path: Path) -> str:
+    """The suffix that says the format: ".csv" of "reviews.CSV.gz"."""
+    name = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return name.suffix.lower()
+
+
+@contextlib.contextmanager
+def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -> Iterator[IO[str]]:
+    """The file as text, without a byte-order mark.
+
+    Raises:
+        ValueError: the file cannot be opened, or holds bytes that are not of this encoding (names the line).
+    """
+    try:
+        with _open_bytes(path) as raw, io.TextIOWrapper(raw, _with_mark(encoding), newline=newline) as text:
+            yield text
+    except UnicodeError:
+        raise ValueError(_wrong_encoding(path, encoding)) from None
+    except LookupError:
+        raise ValueError(f"unknown encoding {encoding!r}; usual ones are utf-8, utf-16, latin-1, gb18030") from None
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """(line number from 1, line without its end) of every line. Only line feeds end lines."""
+    with open_text(path, encoding, newline="\n") as text:
+        for number, line in enumerate(text, 1):
+            yield number, line.rstrip("\r\n")
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    import fsspec
+
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix.lower() == ".zip":
+        import zipfile
+
+        try:
+            members = [m for m in zipfile.ZipFile(path).namelist() if not m.endswith("/")]
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path}: {error}") from None
+        if len(members) != 1:
+            raise ValueError(f"{path}: holds {len(members)} files; a compressed file must hold one")
+    return cast(IO[bytes], fsspec.open(str(path), "rb", compression="infer").open())
+
+
+def _with_mark(encoding: str) -> str:
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+def _wrong_encoding(path: Path, encoding: str) -> str:
+    # A second, slower pass finds the line: the decoder works on blocks and knows none.
+    with _open_bytes(path) as raw:
+        for number, line in enumerate(raw, 1):
+            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                return f"{path}, line 1: not {encoding} but utf-16; say --encoding utf-16"
+            try:
+                line.decode(encoding)
+            except UnicodeError as error:
+                what = f"byte 0x{error.object[error.start]:02x}" if isinstance(error, UnicodeDecodeError) else "bytes"
+                return f"{path}, line {number}: {what} is not {encoding}; name the file's own with --encoding"
+    return f"{path}: not {encoding}; name the file's own encoding with --encoding"

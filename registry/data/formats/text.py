@@ -1,0 +1,36 @@
+"""Plain text, a row a line, whole or divided at the first blank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from registry.data.formats.chunks import Chunk, gather
+from registry.data.formats.lines import read_lines
+from registry.data.source import FileFormat
+
+
+def read_text(path: Path, format: FileFormat) -> Iterator[Chunk]:
+    """Every line that is not blank as a row of the column "text"; blank lines only divide paragraphs."""
+    rows = ((number, [line]) for number, line in read_lines(path, format.encoding) if line.strip())
+    yield from gather(rows, ["text"], pa.string())
+
+
+def read_first_blank(path: Path, format: FileFormat) -> Iterator[Chunk]:
+    """Two columns that the first blank of each line divides ("department question with blanks").
+
+    Raises:
+        ValueError: a line has no blank.
+    """
+
+    def rows() -> Iterator[tuple[int, Sequence[str]]]:
+        for number, line in read_lines(path, format.encoding):
+            cells = line.split(None, 1)
+            if len(cells) == 1:
+                raise ValueError(f"{path}, line {number}: no blank divides {cells[0][:40]!r} into two columns")
+            if cells:
+                yield number, cells
+
+    yield from gather(rows(), format.columns or ("0", "1"), pa.string())

@@ -1,0 +1,81 @@
+"""CSV and TSV for token tasks: a token a row, or lists written in cells."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from registry.data.formats.chunks import Chunk, gather
+from registry.data.formats.column_files import Sentence, gather_sentences, sentences_of
+from registry.data.formats.delimited import read_cells, read_delimited, read_header
+from registry.data.source import FileFormat
+
+SENTENCE_COLUMNS = ("sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence", "sentence_number")
+"""Names (in lower case) of a column that numbers sentences."""
+
+LONGEST = 5_000
+"""Tokens of a sentence above which something must have been missed that divides sentences."""
+
+
+def read_token_rows(path: Path, format: FileFormat, default_separator: str) -> Iterator[Chunk]:
+    """One row a sentence of a table with a token a row; an empty line or another sentence number divides them.
+
+    Raises:
+        ValueError: ragged rows, or nothing that divides the sentences.
+    """
+    lines = read_cells(path, format, default_separator)
+    names: Sequence[str] = format.columns or read_header(path, lines)
+    divider = next((i for i, name in enumerate(names) if _divides(name, format.sentence)), None)
+    if format.sentence and divider is None:
+        raise ValueError(f"{path}: no column {format.sentence!r}; there are {', '.join(names)}")
+    sentences = sentences_of(path, lines, len(names), divider)
+    yield from gather_sentences(path, _plausible(path, sentences, names), names)
+
+
+def has_lists(path: Path, format: FileFormat, default_separator: str) -> bool:
+    """Whether a cell of the first row is a list ('["EU", "rejects"]')."""
+    rows = (cells for _, cells in read_cells(path, format, default_separator) if cells)
+    if not format.columns:
+        next(rows, None)
+    return any(cell.startswith("[") and cell.endswith("]") for cell in next(rows, []))
+
+
+def read_list_cells(path: Path, format: FileFormat, default_separator: str) -> Iterator[Chunk]:
+    """Rows of a table whose cells hold lists in JSON or Python's notation; other cells are left out.
+
+    Raises:
+        ValueError: a cell is no list of strings; names the line.
+    """
+    for chunk in read_delimited(path, format, default_separator):
+        names = [name for name in chunk.table.column_names if str(chunk.table[name][0]).startswith("[")]
+        rows = zip(chunk.places, *(chunk.table[name].to_pylist() for name in names), strict=True)
+        parsed = ((place, [_parse(path, place, cell) for cell in cells]) for place, *cells in rows)
+        yield from gather(parsed, names, pa.list_(pa.string()))
+
+
+def _parse(path: Path, line: int, cell: str) -> list[str]:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found: Any = parse(cell)
+        except (ValueError, SyntaxError):
+            continue
+        if isinstance(found, list):
+            return [str(item) for item in found]
+    raise ValueError(f'{path}, line {line}: {cell[:40]!r} is not a list such as ["a", "b"]')
+
+
+def _plausible(path: Path, sentences: Iterator[Sentence], names: Sequence[str]) -> Iterator[Sentence]:
+    for sentence in sentences:
+        if len(sentence[1]) > LONGEST:
+            what = f"over {LONGEST} tokens in one sentence; name the column that numbers sentences: --sentence-column"
+            raise ValueError(f"{path}, line {sentence[0]}: {what} ({', '.join(names)})")
+        yield sentence
+
+
+def _divides(name: str, asked: str) -> bool:
+    return name == asked if asked else name.lower() in SENTENCE_COLUMNS

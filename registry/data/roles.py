@@ -1,0 +1,140 @@
+"""Which column of a source is which canonical one: explicit names, names it may have, guesses said aloud."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from registry.data.source import Roles
+
+logger = logging.getLogger(__name__)
+
+LISTS = ("tokens", "tags")
+"""Canonical columns that hold a list of strings a row."""
+
+CLASSES = ("label", "answer")
+"""Canonical columns that hold the name of a class; an empty cell is None."""
+
+_SET = ("1", "1.0", "true", "yes", "y", "x")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The source's column for a role; several: indicator columns whose names become the row's list."""
+
+    columns: tuple[str, ...]
+
+
+Choices = Mapping[str, Choice]
+
+
+def choose(
+    names: Sequence[str], roles: Roles, named: Mapping[str, str], optional: Collection[str], where: str, aloud: bool
+) -> dict[str, Choice]:
+    """A column for every role.
+
+    Args:
+        names: the source's columns.
+        named: role -> column that the person named.
+        optional: roles that may be absent.
+        where: the file, for messages.
+        aloud: log which columns were guessed.
+
+    Raises:
+        ValueError: a column is missing, or several could be meant; lists the columns there are.
+    """
+    chosen = {}
+    for role in {**dict.fromkeys(roles), **dict.fromkeys(named)}:
+        asked = named.get(role)
+        wanted = asked or roles[role]
+        found = _match(names, (wanted,) if isinstance(wanted, str) else tuple(wanted), asked is not None)
+        if len(found) > 1:
+            raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {_flag(role)}")
+        if found:
+            chosen[role] = Choice(_parts(names, found[0]))
+        elif asked or role not in optional:
+            chosen[role] = Choice((_last_resort(names, roles, chosen, role, asked, where),))
+        if aloud and role in chosen and not asked and not isinstance(wanted, str):
+            logger.warning("%s: taking column %r as %s (%s)", where, chosen[role].columns[0], role, _flag(role))
+    return chosen
+
+
+def apply(table: pa.Table, choices: Choices, where: str) -> pa.Table:
+    """The table with canonical columns alone, strings or lists of strings.
+
+    Raises:
+        ValueError: a column that must hold lists holds text, or the other way round.
+    """
+    columns: dict[str, Any] = {}
+    for role, choice in choices.items():
+        if len(choice.columns) > 1:
+            columns[role] = _indicated(table, choice.columns)
+            continue
+        name = choice.columns[0]
+        # Rows of JSON may all lack a key that others have.
+        column = table[name] if name in table.column_names else pa.nulls(len(table), _type(role))
+        is_list = pa.types.is_list(column.type)
+        if is_list != (role in LISTS) and not (is_list and role == "label"):
+            kinds = ("text", "lists") if not is_list else ("lists", "text")
+            raise ValueError(f"{where}: column {name!r} holds {kinds[0]}, where {role} needs {kinds[1]}")
+        columns[role] = column if is_list or role not in CLASSES else _label(column)
+    return pa.table(columns)
+
+
+def _match(names: Sequence[str], wanted: Sequence[str], asked: bool) -> list[str]:
+    exact = [name for name in wanted if _named(names, name)]
+    if exact or asked:
+        return exact
+    lowered = {name.lower() for name in wanted}
+    return [name for name in names if name.lower() in lowered]
+
+
+def _named(names: Sequence[str], name: str) -> bool:
+    """A column's name, a place from the end in a column file ("-1"), or indicator columns "a,b,c"."""
+    if name in names:
+        return True
+    if name.startswith("-") and name[1:].isdigit():
+        return "0" in names and 0 < int(name[1:]) <= len(names)
+    parts = [part.strip() for part in name.split(",")]
+    return len(parts) > 1 and all(part in names for part in parts)
+
+
+def _parts(names: Sequence[str], name: str) -> tuple[str, ...]:
+    if name in names or "," not in name:
+        return (names[int(name)],) if name not in names else (name,)
+    return tuple(part.strip() for part in name.split(","))
+
+
+def _type(role: str) -> pa.DataType:
+    return pa.list_(pa.string()) if role in LISTS else pa.string()
+
+
+def _last_resort(names: Sequence[str], roles: Roles, chosen: Choices, role: str, asked: str | None, where: str) -> str:
+    """The one column left for a role whose usual names are all missing."""
+    taken = {column for choice in chosen.values() for column in choice.columns}
+    left = [name for name in names if name not in taken]
+    if asked is None and len(left) == 1 and not isinstance(roles[role], str):
+        return left[0]
+    what = f"no column {asked!r}" if asked else f"which column is {role}?"
+    raise ValueError(f"{where}: {what}; the columns are {', '.join(names)}: choose with {_flag(role)}")
+
+
+def _indicated(table: pa.Table, columns: Sequence[str]) -> pa.Array:
+    flags = [pc.is_in(pc.utf8_lower(table[c]), value_set=pa.array(_SET)).to_pylist() for c in columns]
+    rows = zip(*flags, strict=True)
+    return pa.array([[c for c, on in zip(columns, row, strict=True) if on] for row in rows], pa.list_(pa.string()))
+
+
+def _label(column: Any) -> Any:
+    """Labels without the blanks around them; an empty cell is no label."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _flag(role: str) -> str:
+    return f"--{role.replace('_', '-')}-column"
