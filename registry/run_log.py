@@ -1,0 +1,93 @@
+"""What a run writes while it trains: metrics.jsonl and TensorBoard scalars, without gaps or doubles.
+
+A continued run cuts both back to the update of its checkpoint before it writes again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLog:
+    """Writer of logged values, used on the main process alone.
+
+    Args:
+        directory: the run directory.
+        start_update: where this process starts; later lines of an interrupted one are dropped.
+    """
+
+    def __init__(self, directory: Path, start_update: int = 0) -> None:
+        self.path = directory / "metrics.jsonl"
+        self.boards = directory / "tensorboard"
+        self._writers: dict[str, SummaryWriter] = {}
+        self._start = start_update
+        _cut(self.path, start_update)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, update: int, epoch: float, split: str, values: Mapping[str, Any]) -> None:
+        """One line of metrics.jsonl, and a TensorBoard scalar for each number."""
+        line = {"update": update, "epoch": round(epoch, 6), "split": split, **values}
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.flush()
+        for name, value in flat_numbers(values):
+            self.writer(split).add_scalar(name, value, update)
+
+    def writer(self, split: str) -> SummaryWriter:
+        """The TensorBoard writer of a split: one directory each, so that curves of one name overlay."""
+        if split not in self._writers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            purge = self._start + 1 if self._start else None
+            self._writers[split] = SummaryWriter(str(self.boards / split), purge_step=purge)
+        return self._writers[split]
+
+    def sync(self) -> None:
+        """Everything written so far is on disk when this returns."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Flush and close all files."""
+        self.sync()
+        self._file.close()
+        for writer in self._writers.values():
+            writer.close()
+
+
+def read_log(directory: Path) -> list[dict[str, Any]]:
+    """Every line of a run's metrics.jsonl; a torn last line is left out."""
+    path = directory / "metrics.jsonl"
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """("per_class/positive/f1", value) for every finite number in nested dictionaries."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat_numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            yield f"{prefix}{name}", float(value)
+
+
+def _cut(path: Path, update: int) -> None:
+    """Keep the lines up to `update`; rewritten beside and renamed."""
+    kept = [line for line in read_log(path.parent) if update and line["update"] <= update]
+    beside = path.with_suffix(".tmp")
+    beside.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
+    os.replace(beside, path)

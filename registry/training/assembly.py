@@ -1,0 +1,130 @@
+"""From options to a job: task, rows, head, tokenizer and encoded examples, each decided once.
+
+The process that prepares data is the first one; the others wait for it and read its cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry import models, tasks
+from registry.data.encoded import Encoded, encode_split
+from registry.data.prepare import Prepared, prepare
+from registry.data.source import Source
+from registry.heads import Head
+from registry.models.base import ModelSource, ModelSpec
+from registry.options import Options, Resolved, resolve
+from registry.plugins import with_options
+from registry.tasks.base import Limits, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Task, model and options as asked for, every name resolved; nothing has been read yet."""
+
+    resolved: Resolved
+    task: Task
+    spec: ModelSpec
+    source: ModelSource
+
+    @property
+    def options(self) -> Options:
+        """The options as resolved."""
+        return self.resolved.options
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is learned and from which rows."""
+
+    choice: Choice
+    prepared: Prepared
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    limits: Limits
+    encoded: Mapping[str, Encoded]
+
+    @property
+    def options(self) -> Options:
+        """The options as resolved."""
+        return self.choice.options
+
+    @property
+    def task(self) -> Task:
+        """The task with its options set."""
+        return self.choice.task
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's spec with its options set."""
+        return self.choice.spec
+
+    def splits(self, kind: str) -> list[str]:
+        """Splits named "validation" or "test", and those that begin so ("validation_mismatched")."""
+        return [name for name in self.encoded if name == kind or name.startswith(f"{kind}_")]
+
+
+def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
+    """Resolve names and options; the task's and the model's recommendations stand below both sources.
+
+    Raises:
+        ValueError: an unknown task, model or option, or a value out of range, in one line.
+    """
+    named = resolve(typed, config, {}).options.run
+    task = with_options(tasks.get(named.task), named.task_option)
+    spec, source = models.resolve_model(named.model, revision=named.revision)
+    spec = with_options(spec, named.model_option)
+    recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
+    return Choice(resolve(typed, config, recommended), task, spec, source)
+
+
+def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
+    """Read, check and encode the rows, and build what depends on them.
+
+    Raises:
+        ValueError: whatever is wrong with the data, naming file, row and column.
+    """
+    options, task = choice.options, choice.task
+    prepared = prepare(task.load(Source(data_dir=options.data.data_dir)))
+    head = task.head(prepared.splits)
+    if head.kind not in choice.spec.heads:
+        able = ", ".join(choice.spec.heads)
+        raise ValueError(
+            f"model {options.run.model!r} cannot do {head.kind} (task {options.run.task!r}); it does {able}"
+        )
+    tokenizer = choice.spec.tokenizer(choice.source, prepared.texts)
+    limits = Limits(min(options.text.max_length, tokenizer.model_max_length), options.text.truncation)
+    encoded = {
+        name: encode_split(
+            lambda rows: task.encode(rows, tokenizer, head, limits),
+            rows,
+            fingerprint=f"{task!r} {head!r} {limits!r} {tokenizer_fingerprint(tokenizer)}",
+            cache_dir=cache_directory(),
+            num_workers=options.data.num_workers,
+        )
+        for name, rows in prepared.splits.items()
+    }
+    return Job(choice, prepared, head, tokenizer, limits, encoded)
+
+
+def cache_directory() -> Path:
+    """Where encoded rows are kept: REGISTRY_CACHE, else the user's cache folder."""
+    given = os.environ.get("REGISTRY_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(given) if given else base / "finetune-registry"
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A digest of everything that decides what the tokenizer gives for a text."""
+    import hashlib
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(f"{type(tokenizer).__name__}{content}".encode()).hexdigest()

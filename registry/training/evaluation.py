@@ -1,0 +1,85 @@
+"""Scoring a split while training: every row once, whatever the number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from registry.heads import Head
+from registry.inference import batch_indices, infer
+from registry.tasks.base import Metrics, Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from registry.data.encoded import Encoded
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Everything that scoring needs beside the model and the rows.
+
+    Args:
+        seed: of masks that evaluation draws (the same every time).
+        batch_tokens: padded tokens of one forward pass.
+        interrupted: asked between batches; when it says so, scoring is given up on all processes.
+    """
+
+    accelerator: Accelerator
+    task: Task
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    autocast: Callable[[], AbstractContextManager[Any]]
+    seed: int
+    wants_labels: bool
+    equal_lengths: bool
+    batch_tokens: int = 8192
+    interrupted: Callable[[], bool] = lambda: False
+
+    def score(self, model: nn.Module, encoded: Encoded) -> tuple[Metrics, dict[str, Any]]:
+        """(metrics, joined predictions) of a split, the same on every process.
+
+        Batches are dealt to the processes in turn; each runs the same number of forward passes
+        (ZeRO-3 gathers parameters in every one), a repeated batch being thrown away.
+        """
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=self.equal_lengths)
+        missing = -len(batches) % world
+        mine = (batches + batches[:1] * missing)[rank::world]
+        reduced = infer(
+            model,
+            self.task,
+            self.head,
+            self.tokenizer,
+            encoded,
+            device=self.accelerator.device,
+            autocast=self.autocast,
+            key=(self.seed, -1),
+            batches=mine,
+            wants_labels=self.wants_labels,
+            interrupted=self.interrupted,
+        )
+        if missing and rank >= world - missing:
+            reduced = reduced[:-1]
+        joined = self.task.join(gather(self.accelerator, reduced))
+        return self.task.metrics(joined, self.head), joined
+
+
+def gather(accelerator: Accelerator, items: list[Any]) -> list[Any]:
+    """The items of all processes in one list, in the order of the processes."""
+    if accelerator.num_processes == 1:
+        return items
+    from accelerate.utils import gather_object
+
+    return list(gather_object(items))
+
+
+def better(value: float, best: float | None, minimize: bool) -> bool:
+    """Whether a metric is strictly better than the best so far; NaN never is."""
+    if value != value:
+        return False
+    return best is None or (value < best if minimize else value > best)

@@ -1,0 +1,87 @@
+"""The update plan: which examples make up which optimizer update, in which order, on which process.
+
+The order is a function of (seed, epoch) alone: it knows nothing of processes, accumulation or of
+what ran before, so that the same command gives the same training on one device or eight, and the
+number of the next update is all that resuming needs to know about data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCK_UPDATES = 64
+"""Examples are sorted by length within shuffled blocks of this many updates."""
+
+
+@dataclass(frozen=True)
+class UpdatePlan:
+    """Whole updates over examples of the given lengths.
+
+    Args:
+        lengths: (examples,) tokens of each example.
+        batch_size: examples in one update, over all processes.
+        seed: of the order.
+        group_by_length: examples of similar length share an update (less padding).
+        equal_lengths: only examples of the same length share a micro-batch (models that padding disturbs).
+    """
+
+    lengths: np.ndarray
+    batch_size: int
+    seed: int
+    group_by_length: bool = True
+    equal_lengths: bool = False
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in one pass; the last may hold fewer examples."""
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def total_updates(self, epochs: float, max_updates: int | None) -> int:
+        """Updates of a whole run."""
+        total = math.ceil(round(epochs * self.updates_per_epoch, 6))
+        return total if max_updates is None else min(total, max_updates)
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """The updates of one pass: each an array of example indices, every example exactly once."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(len(self.lengths))
+        if self.group_by_length:
+            block = self.batch_size * BLOCK_UPDATES
+            blocks = [order[start : start + block] for start in range(0, len(order), block)]
+            order = np.concatenate([b[np.argsort(self.lengths[b], kind="stable")] for b in blocks] or [order])
+        updates = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return [updates[i] for i in rng.permutation(len(updates))] if self.group_by_length else updates
+
+    def micro_batches(self, update: np.ndarray, world_size: int, size: int) -> list[list[np.ndarray]]:
+        """An update split over micro-steps and processes: [micro-step][process] -> example indices.
+
+        At most `size` examples a process and micro-step. Every process takes part in every
+        micro-step; where there are too few examples for all, some get none. Examples are laid out by
+        length, so that a micro-batch pads little and processes that work side by side have equally
+        long ones.
+        """
+        ordered = update[np.argsort(self.lengths[update], kind="stable")]
+        groups = [ordered]
+        if self.equal_lengths:
+            groups = np.split(ordered, np.flatnonzero(np.diff(self.lengths[ordered])) + 1)
+        steps = [
+            part for group in groups for part in np.array_split(group, math.ceil(len(group) / (size * world_size)))
+        ]
+        return [[step[rank::world_size] for rank in range(world_size)] for step in steps]
+
+
+def padding_share(plan: UpdatePlan, epoch: int = 0, updates: int = 200) -> tuple[float, float]:
+    """Share of padding in the plan's batches, and in batches of random rows beside it."""
+    planned = plan.epoch(epoch)[:updates]
+    flat = np.random.default_rng(plan.seed).permutation(np.concatenate(planned)) if planned else np.array([], int)
+    random = [flat[start : start + plan.batch_size] for start in range(0, len(flat), plan.batch_size)]
+    return _padding(plan.lengths, planned), _padding(plan.lengths, random)
+
+
+def _padding(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
+    real = sum(int(lengths[b].sum()) for b in batches)
+    padded = sum(int(lengths[b].max()) * len(b) for b in batches)
+    return 1 - real / padded if padded else 0.0

@@ -1,0 +1,154 @@
+"""The beginning and the end of a run directory: its record first; at the end the best weights, scored, and what was said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from registry import models, tasks
+from registry.options import fields
+from registry.plugins import options_of
+from registry.run_directory import (
+    Named,
+    Record,
+    RunDirectory,
+    choose_directory,
+    finish_run,
+    save_model,
+    write_json,
+    write_run,
+)
+from registry.tasks.base import Metrics
+from registry.training.assembly import Job
+from registry.training.engines import gathered_state
+from registry.training.setup import Setup
+from registry.training.state import LoopState
+
+if TYPE_CHECKING:
+    from registry.training.progress import Progress
+
+
+def open_directory(job: Job, setup: Setup) -> tuple[RunDirectory, LoopState]:
+    """The run's directory with its record and configuration written, and where the run stands."""
+    options = job.options
+    affecting = [name for _, name, item in fields() if item.metadata["affects_training"]]
+    directory, continues = choose_directory(
+        options.run.output_dir,
+        options.run.task,
+        options.run.model,
+        options.flat(),
+        affecting,
+        overwrite=options.run.overwrite,
+    )
+    setup.control.wait()  # nobody looks at the directory after the first process has begun to write
+    if setup.accelerator.is_main_process:
+        write_run(directory, record_of(job), replace=not continues)
+        values = {name: value for name, value in options.flat().items() if value not in (None, {}, [])}
+        directory.config_yaml.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    setup.control.wait()
+    return directory, LoopState()
+
+
+def record_of(job: Job) -> Record:
+    """What `run.json` says of the job."""
+    run = job.options.run
+    return Record(
+        task=Named(run.task, options_of(job.task), dataclasses.asdict(tasks.REGISTRY.origin(run.task))),
+        model=Named(*named_model(job)),
+        source=job.choice.source,
+        head=job.head,
+        options=job.options.flat(),
+        limits=job.limits,
+        seed=run.seed,
+    )
+
+
+def named_model(job: Job) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """(registered name, options, origin) of the model; a path or Hub id is the `transformer` spec's."""
+    name = job.choice.model_name
+    return name, options_of(job.spec), dataclasses.asdict(models.REGISTRY.origin(name))
+
+
+def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
+    """Load the best weights as anyone would, score validation and test with them, and write the results.
+
+    Returns the metrics by split ("train" holds the training's speed and cost).
+    """
+    directory, accelerator = progress.directory, setup.accelerator
+    if progress.state.best is None:  # nothing was selected: the last weights are the result
+        weights = gathered_state(accelerator, setup.model)
+        if accelerator.is_main_process:
+            save_model(directory, job.spec, setup.module, weights, job.tokenizer)
+    setup.control.wait()
+    best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
+    results: dict[str, Metrics] = {"train": training_cost(progress, setup)}
+    for split in [*job.splits("validation"), *job.splits("test")]:
+        metrics, joined = setup.scorer.score(best, job.encoded[split])
+        if accelerator.is_main_process:
+            write_predictions(job, directory, split, joined)
+            if metrics:
+                results[split] = metrics
+                progress.log.write(
+                    progress.state.best_update or progress.state.update, progress.epochs, f"best_{split}", metrics
+                )
+    if accelerator.is_main_process:
+        write_json(
+            directory.metrics_json,
+            {
+                "task": job.options.run.task,
+                "model": job.options.run.model,
+                "updates": progress.state.update,
+                "epochs": progress.epochs,
+                "best_update": progress.state.best_update,
+                **results,
+            },
+        )
+        progress.log.close()
+        finish_run(directory)
+    setup.control.wait()
+    return results
+
+
+def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dict[str, Any]) -> None:
+    """predictions/<split>.jsonl: the row, what was given, what was predicted."""
+    rows = job.prepared.splits[split]
+    columns = rows[:]
+    place = {row: index for index, row in enumerate(columns["row"])}
+    order = [place[int(row)] for row in joined["row"]]
+    examples = {name: [values[i] for i in order] for name, values in columns.items()}
+    directory.predictions.mkdir(parents=True, exist_ok=True)
+    beside = directory.predictions / f".{split}.tmp"
+    with beside.open("w", encoding="utf-8") as file:
+        for index, decoded in enumerate(job.task.decode(joined, examples, job.head)):
+            given = {name: values[index] for name, values in examples.items()}
+            file.write(json.dumps({**given, **decoded}, ensure_ascii=False) + "\n")
+    beside.replace(directory.predictions / f"{split}.jsonl")
+
+
+def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
+    """Speed, memory and time of the training loop, evaluation and checkpoints excluded."""
+    state = progress.state
+    seconds = max(state.seconds, 1e-9)
+    return {
+        "samples_per_second": state.examples / seconds,
+        "tokens_per_second": state.tokens / seconds,
+        "seconds": state.seconds,
+        "peak_memory_mb": peak_memory_mb(setup.accelerator.device),
+        "skipped_updates": state.skipped,
+        "parameters": sum(p.numel() for p in setup.module.parameters()),
+        "trainable_parameters": sum(p.numel() for p in setup.module.parameters() if p.requires_grad),
+    }
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory that this process held: of the accelerator where there is one, else of the host, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

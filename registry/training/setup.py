@@ -1,0 +1,140 @@
+"""From a job to everything the loop turns: model, optimizer, schedule, updates and scorer on the active engine."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from registry.training.assembly import Job
+from registry.training.batches import Updates
+from registry.training.control import Control
+from registry.training.engines import prepare_model
+from registry.training.evaluation import Scorer
+from registry.training.objectives import Objective, build_objective
+from registry.training.optimizers import build_optimizer
+from registry.training.param_groups import build_param_groups
+from registry.training.plan import UpdatePlan
+from registry.training.precision import Precision
+from registry.training.schedules import build_schedule, warmup_updates
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What one process trains with. `module` is the bare model, `model` what the engine made of it."""
+
+    accelerator: Accelerator
+    precision: Precision
+    control: Control
+    module: nn.Module
+    model: nn.Module
+    optimizer: Optimizer | None
+    schedule: LambdaLR | None
+    groups: list[dict[str, Any]]
+    objective: Objective
+    updates: Updates
+    scorer: Scorer
+    total_updates: int
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in one pass over the training rows."""
+        return self.updates.plan.updates_per_epoch
+
+
+def seed_everything(seed: int, *, deterministic: bool) -> None:
+    """Seed Python, numpy and torch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+
+
+def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Setup:
+    """Build the model from the seed and hand it to the engine.
+
+    Weights are drawn with the same seed on every process, dropout with one of its own on each.
+    """
+    options, optimization = job.options, job.options.optimization
+    seed_everything(options.run.seed, deterministic=options.run.deterministic)
+    module = job.spec.build(job.head, job.tokenizer, job.choice.source)
+    plan = UpdatePlan(
+        job.encoded["train"].lengths,
+        batch_size=optimization.batch_size,
+        seed=options.run.seed,
+        equal_lengths=not job.spec.pads_freely,
+    )
+    trains = any(p.requires_grad for p in module.parameters())
+    total = plan.total_updates(optimization.epochs, optimization.max_updates) if trains else 0
+    groups = build_param_groups(
+        module,
+        job.spec.layer_map(module),
+        learning_rate=optimization.learning_rate,
+        weight_decay=optimization.weight_decay,
+    )
+    optimizer = build_optimizer("adamw", groups) if total else None
+    schedule = (
+        build_schedule(
+            optimization.schedule,
+            optimizer,
+            warmup_updates=warmup_updates(optimization.warmup, total),
+            total_updates=total,
+        )
+        if optimizer
+        else None
+    )
+    model, prepared_optimizer = prepare_model(accelerator, module, optimizer)
+    torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
+    updates = Updates(
+        plan,
+        lambda epoch: job.encoded["train"],
+        lambda features, epoch: job.task.collate(features, job.tokenizer, (options.run.seed, epoch)),
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        micro_batch_size=micro_batch_size(job, accelerator.num_processes),
+    )
+    return Setup(
+        accelerator=accelerator,
+        precision=precision,
+        control=Control(),
+        module=module,
+        model=model,
+        optimizer=prepared_optimizer,
+        schedule=schedule,
+        groups=groups,
+        objective=build_objective(job.task, job.head, wants_labels=job.spec.wants_labels),
+        updates=updates,
+        scorer=build_scorer(job, accelerator),
+        total_updates=total,
+    )
+
+
+def build_scorer(job: Job, accelerator: Accelerator) -> Scorer:
+    """The scorer of the job's splits."""
+    return Scorer(
+        accelerator=accelerator,
+        task=job.task,
+        head=job.head,
+        tokenizer=job.tokenizer,
+        autocast=accelerator.autocast,
+        seed=job.options.run.seed,
+        wants_labels=job.spec.wants_labels,
+        equal_lengths=not job.spec.pads_freely,
+    )
+
+
+def micro_batch_size(job: Job, world_size: int) -> int:
+    """Examples a process and forward pass: what was asked for, else the process's share of an update."""
+    share = -(-job.options.optimization.batch_size // world_size)
+    return min(job.options.optimization.micro_batch_size or share, share)

@@ -1,0 +1,42 @@
+"""What the training loop knows beside weights and optimizer: small, JSON-able, saved in every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class LoopState:
+    """Where the run stands.
+
+    Args:
+        update: updates done.
+        best: value of the selecting metric at `best_update`.
+        stale: evaluations since the best one, for patience.
+        examples, tokens, seconds: trained so far, over all processes; evaluation and checkpoints
+            are not in the seconds.
+        skipped: updates whose gradients overflowed (fp16).
+        evaluated: update of the last evaluation.
+        stopped_early: patience ran out.
+    """
+
+    update: int = 0
+    best: float | None = None
+    best_update: int = 0
+    stale: int = 0
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    evaluated: int | None = None
+    stopped_early: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> LoopState:
+        """The state that `to_json` wrote."""
+        return cls(**values)

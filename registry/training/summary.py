@@ -1,0 +1,89 @@
+"""What a person is told before training starts, and the rehearsal of one update that --dry-run makes."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from registry.inference import to_device
+from registry.training.assembly import Job
+from registry.training.engines import describe_engine, micro_step
+from registry.training.plan import padding_share
+from registry.training.setup import Setup
+
+SHOWN_OPTIONS = ("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "max_length", "seed")
+BYTES_PER_WEIGHT = 4
+
+
+def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
+    """Rows of the start-up summary: (name, value)."""
+    plan = setup.updates.plan
+    planned, random = padding_share(plan)
+    parameters = list(setup.module.parameters())
+    total = sum(math.prod(getattr(p, "ds_shape", p.shape)) for p in parameters)
+    trainable = sum(math.prod(getattr(p, "ds_shape", p.shape)) for p in parameters if p.requires_grad)
+    origins = job.choice.resolved.origins
+    values = job.options.flat()
+    return [
+        ("task", f"{job.options.run.task} ({job.task.family}): {job.task.description}"),
+        ("rows", ", ".join(f"{name} {len(rows):,}" for name, rows in job.prepared.splits.items())),
+        *labels_row(job),
+        ("model", f"{job.options.run.model}: {total:,} parameters, {trainable:,} trainable"),
+        ("engine", describe_engine(setup.accelerator)),
+        ("precision", f"{setup.precision.name} ({setup.precision.why})"),
+        ("updates", f"{setup.total_updates:,} of {plan.batch_size} examples, {plan.updates_per_epoch:,} an epoch"),
+        ("padding", f"{planned:.0%} of the tokens in length-grouped batches, {random:.0%} in random ones"),
+        ("options", ", ".join(f"{name} {values[name]} ({origins[name]})" for name in SHOWN_OPTIONS)),
+    ]
+
+
+def labels_row(job: Job) -> list[tuple[str, str]]:
+    """The label space with each label's share of the training rows, the most frequent first."""
+    column = next((c for c in ("label", "answer") if c in job.prepared.splits["train"].column_names), None)
+    if column is None or job.head.problem != "single_label":
+        return [("labels", f"{len(job.head.labels)}")] if job.head.labels else []
+    counts = Counter(job.prepared.splits["train"][column])
+    rows = sum(counts.values())
+    shown = ", ".join(f"{label} {count / rows:.1%}" for label, count in counts.most_common(8))
+    more = f", … ({len(job.head.labels)} in all)" if len(counts) > 8 else ""
+    return [("labels", shown + more)]
+
+
+def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
+    """Forward and backward of the first update, without a step, and whether the run fits on the disk.
+
+    Raises:
+        ValueError: the loss is not finite or the disk is too small.
+    """
+    update = next(setup.updates.between(0, 1))
+    count = sum(job.task.count(batch) for batch in update.micro_batches)
+    total = 0.0
+    for number, batch in enumerate(update.micro_batches, start=1):
+        with micro_step(setup.accelerator, setup.model, last=number == len(update.micro_batches)):
+            loss, _ = setup.objective(setup.model, to_device(batch, setup.accelerator.device))
+            setup.accelerator.backward(loss / (count or 1))
+        total += float(loss)
+    if not math.isfinite(total):
+        raise ValueError(f"the loss of the first update is {total}")
+    weights = sum(math.prod(getattr(p, "ds_shape", p.shape)) for p in setup.module.parameters()) * BYTES_PER_WEIGHT
+    free = check_disk(Path(job.options.run.output_dir or "runs"), weights)
+    return [
+        ("loss", f"{total / (count or 1):.4f} over {count:g} items"),
+        ("backward", "ran"),
+        ("disk", f"{free / 2**30:.1f} GiB free, a checkpoint takes about {3 * weights / 2**30:.2f} GiB"),
+        ("trained", "nothing (--dry-run)"),
+    ]
+
+
+def check_disk(directory: Path, weights: int) -> int:
+    """Free bytes where the run goes; ValueError where a model and a checkpoint do not fit."""
+    existing = next(p for p in [directory.absolute(), *directory.absolute().parents] if p.exists())
+    free = shutil.disk_usage(existing).free
+    needed = 4 * weights
+    if free < needed:
+        raise ValueError(
+            f"{existing}: {free / 2**20:.0f} MiB free, but the model and a checkpoint take about {needed / 2**20:.0f} MiB"
+        )
+    return free

@@ -1,0 +1,73 @@
+"""What training batches tell about themselves: the loss since the last logged line, metrics since the last evaluation.
+
+The metrics come from the same `reduce`, `join` and `metrics` as validation's, so that both curves
+can be drawn together. Nothing here waits for the device until a value is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from registry.heads import Head
+from registry.tasks.base import Batch, Metrics, Task
+
+
+class TrainWindow:
+    """Collects losses and reduced predictions of this process's training batches."""
+
+    def __init__(self, task: Task, head: Head, device: torch.device) -> None:
+        self.task, self.head = task, head
+        self._loss = torch.zeros((), dtype=torch.float32, device=device)
+        self._count = 0.0
+        self._reduced: list[dict[str, Tensor]] = []
+
+    def add(self, outputs: Mapping[str, Any], batch: Batch, loss: Tensor, count: float) -> None:
+        """Keep one micro-batch: its summed loss and what `task.reduce` keeps of its outputs."""
+        self._loss += loss.detach()
+        self._count += count
+        if count:
+            with torch.no_grad():
+                self._reduced.append(self.task.reduce(outputs, batch, self.head))
+
+    @property
+    def loss(self) -> Tensor:
+        """Summed loss of this process since `take_loss`, on the device."""
+        return self._loss
+
+    def take_loss(self) -> tuple[float, float]:
+        """(summed loss, scored items) of this process since the last call."""
+        taken = float(self._loss), self._count
+        self._loss.zero_()
+        self._count = 0.0
+        return taken
+
+    def take_reduced(self) -> list[dict[str, np.ndarray]]:
+        """Reduced batches of this process since the last call, on the CPU."""
+        taken = [
+            {
+                name: value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
+                for name, value in reduced.items()
+            }
+            for reduced in self._reduced
+        ]
+        self._reduced.clear()
+        return taken
+
+    def metrics(self, gathered: list[dict[str, np.ndarray]]) -> Metrics:
+        """Metrics over the gathered batches of all processes; empty where there are none."""
+        return self.task.metrics(self.task.join(gathered), self.head) if gathered else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a continued run needs to report the same values."""
+        return {"loss": self._loss, "count": self._count, "reduced": self._reduced}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self._loss.copy_(state["loss"])
+        self._count = float(state["count"])
+        self._reduced = [{k: v.to(self._loss.device) for k, v in reduced.items()} for reduced in state["reduced"]]

@@ -1,0 +1,114 @@
+"""Train any registered model on any registered task, on one device or many.
+
+accelerate launch scripts/train.py --task sst2 --model roberta-base
+accelerate launch scripts/train.py                 # the embedded task and model, offline
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from registry.cli import GroupedCommand, friendly, training_options, typed_values
+
+if TYPE_CHECKING:
+    from registry.training.assembly import Choice, Job
+    from registry.training.progress import Progress
+    from registry.training.setup import Setup
+
+
+@click.command(cls=GroupedCommand)
+@training_options
+@click.option("--config", type=click.Path(dir_okay=False), help="YAML file of option names and values.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show the plan, train nothing.")
+@friendly
+def main(config: str | None, dry_run: bool, **arguments: Any) -> None:
+    """Fine-tune a model on a task.
+
+    scripts/plugins.py list shows what --task and --model can be; scripts/plugins.py show NAME their
+    own options, which --task-option and --model-option set.
+    """
+    from registry.options import read_config
+    from registry.training.assembly import choose
+
+    run(choose(typed_values(arguments), read_config(config) if config else {}), dry_run=dry_run)
+
+
+def run(choice: Choice, *, dry_run: bool) -> None:
+    """Everything from the options to the report."""
+    from registry.training.engines import build_accelerator
+
+    from registry.reports.terminal import Screen
+    from registry.training.assembly import assemble
+    from registry.training.progress import open_progress
+    from registry.training.results import finish
+    from registry.training.setup import build_setup
+    from registry.training.summary import rehearse, summarise
+
+    # ---------------------------------------------------------------- the engine, then data and model
+    accelerator, precision = build_accelerator(choice.options.optimization)
+    screen = Screen(shown=accelerator.is_main_process)
+    with accelerator.main_process_first():
+        job = assemble(choice, screen.line)
+    setup = build_setup(job, accelerator, precision)
+    screen.summary(f"{choice.options.run.task} with {choice.options.run.model}", summarise(job, setup))
+    if dry_run:
+        screen.summary("one update", rehearse(job, setup))
+        return
+
+    # ---------------------------------------------------------------- training
+    progress = open_progress(job, setup, screen)
+    screen.start(progress.state.update, setup.total_updates)
+    try:
+        train(job, setup, progress)
+    finally:
+        screen.stop()
+
+    # ---------------------------------------------------------------- the best weights, scored once
+    results = finish(job, setup, progress)
+    screen.closing(results, progress.directory.path)
+
+
+def train(job: Job, setup: Setup, progress: Progress) -> None:
+    """THE loop: every optimizer update of the run; what happens between updates is `progress`'s."""
+    from registry.training.engines import micro_step
+
+    from registry.inference import to_device
+
+    accelerator, model, optimizer, schedule = setup.accelerator, setup.model, setup.optimizer, setup.schedule
+    world_size, clip_norm = accelerator.num_processes, job.options.optimization.clip_norm
+    grad_norm = None
+
+    progress.before_first_update()
+    for update in setup.updates.between(progress.state.update, setup.total_updates):
+        counts = [job.task.count(batch) for batch in update.micro_batches]
+        count, stop = progress.agree(sum(counts))
+        if stop:
+            break
+
+        model.train()
+        for number, batch in enumerate(update.micro_batches, start=1):
+            last = number == len(update.micro_batches)
+            batch = to_device(batch, accelerator.device)
+            with micro_step(accelerator, model, last=last):
+                # The loss is a sum over items. Engines average gradients over processes, so that this
+                # weighs every item of the update equally, wherever it was computed.
+                loss, outputs = setup.objective(model, batch)
+                accelerator.backward(loss * (world_size / (count or 1)))
+                if last and clip_norm:
+                    grad_norm = accelerator.clip_grad_norm_(model.parameters(), clip_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+            progress.window.add(outputs, batch, loss, counts[number - 1])
+
+        skipped = accelerator.optimizer_step_was_skipped
+        if not skipped:
+            schedule.step()
+        progress.after_update(update, count, grad_norm, skipped=skipped)
+        if progress.ended:
+            break
+
+
+if __name__ == "__main__":
+    main()
