@@ -1,4 +1,4 @@
-"""The beginning and the end of a run directory: its record first; at the end the best weights, scored, and what was said."""
+"""The beginning and the end of a run directory: its record first; at the end the best weights and their scores."""
 
 from __future__ import annotations
 

@@ -84,6 +84,6 @@ def check_disk(directory: Path, weights: int) -> int:
     needed = 4 * weights
     if free < needed:
         raise ValueError(
-            f"{existing}: {free / 2**20:.0f} MiB free, but the model and a checkpoint take about {needed / 2**20:.0f} MiB"
+            f"{existing}: {free / 2**20:.0f} MiB free, but model and checkpoint take about {needed / 2**20:.0f} MiB"
         )
     return free

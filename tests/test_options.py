@@ -1,0 +1,58 @@
+"""Options: where a value comes from, and the one line that a wrong one gets."""
+
+import pytest
+
+from registry.options import read_config, resolve
+
+
+def test_sources_in_order():
+    resolved = resolve({"epochs": 2.0}, {"epochs": 5, "seed": 7}, {"learning_rate": 1e-3, "seed": 9})
+    assert resolved.options.optimization.epochs == 2.0
+    assert resolved.options.run.seed == 7
+    assert resolved.options.optimization.learning_rate == 1e-3
+    assert resolved.options.optimization.batch_size == 32
+    names = ("epochs", "seed", "learning_rate", "batch_size")
+    assert [resolved.origins[n] for n in names] == ["option", "config", "model", "default"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"learning_rat": 1}, "did you mean learning_rate"),
+        ({"learning_rate": "fast"}, "--learning-rate (config): 'fast' is not a number"),
+        ({"learning_rate": 0}, "must be above 0"),
+        ({"batch_size": 0}, "below 1"),
+        ({"batch_size": 2.5}, "not a whole number"),
+        ({"precision": "fp8"}, "not one of auto, fp32, fp16, bf16"),
+        ({"learning_rate": float("nan")}, "not a finite number"),
+        ({"overwrite": "yes"}, "not of type bool"),
+    ],
+)
+def test_wrong_values_name_the_option(config, message):
+    with pytest.raises(ValueError, match=r".*") as error:
+        resolve({}, config, {})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_that_yaml_reads_as_text():
+    assert resolve({}, {"learning_rate": "5e-5"}, {}).options.optimization.learning_rate == 5e-5
+
+
+def test_config_files(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("batch-size: 16\ntask_option:\n  flag: true\n")
+    values = read_config(path)
+    assert values == {"batch_size": 16, "task_option": {"flag": True}}
+    assert resolve({}, values, {}).options.run.task_option == {"flag": "true"}
+    path.write_text("[1, 2]")
+    with pytest.raises(ValueError, match="expected `option: value` lines"):
+        read_config(path)
+    path.write_text("a: [")
+    with pytest.raises(ValueError, match=r"run\.yaml"):
+        read_config(path)
+
+
+def test_flat_round_trip():
+    options = resolve({"seed": 3, "model_option": {"dropout": "0"}}, {}, {}).options
+    assert resolve({}, options.flat(), {}).options == options
