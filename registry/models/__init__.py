@@ -12,6 +12,11 @@ REGISTRY: Registry = Registry(  # type: ignore[type-arg]
         "transformer": "registry.models.transformer:transformer",
         "bert-base-uncased": "registry.models.named:bert_base_uncased",
         "roberta-base": "registry.models.named:roberta_base",
+        "rnn": "registry.models.recurrent:rnn",
+        "gru": "registry.models.recurrent:gru",
+        "lstm": "registry.models.recurrent:lstm",
+        "bilstm": "registry.models.recurrent:bilstm",
+        "textcnn": "registry.models.textcnn:textcnn",
     },
     contract="registry.models.base:ModelSpec",
 )

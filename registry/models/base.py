@@ -5,7 +5,9 @@ A spec is a frozen dataclass; fields whose metadata does not say ``option: False
 (``input_ids``, ``attention_mask``, …; for masked-lm optionally ``scored_positions``) and returns a
 mapping with ``logits``: (batch, labels), (batch, length, labels) or (scored, vocabulary). It may add
 ``pooled`` (batch, width), ``predictions`` and its own ``loss_sum`` (then the spec says
-``wants_labels`` and forward takes ``labels``). Only forward may touch parameters.
+``wants_labels`` and forward takes ``labels``), with ``scored_loss`` (batch,) beside it. Only forward
+may touch parameters. A tokenizer whose ``model_input_names`` have ``word_mask`` gets, on token
+classification, a (batch, length) mask of the tokens that carry a word's label, labelled or not.
 """
 
 from __future__ import annotations
@@ -76,6 +78,15 @@ class ModelSpec(abc.ABC):
     @abc.abstractmethod
     def build(self, head: Head, tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> nn.Module:
         """The module, in float32 on the CPU. ValueError in one line where it cannot be."""
+
+    def fit(  # noqa: B027 (most models have nothing to compute)
+        self, module: nn.Module, examples: Iterable[Mapping[str, Any]], head: Head, seed: int
+    ) -> None:
+        """Set what is computed, not learned by updates: word vectors, idf weights, a threshold.
+
+        Called once before the first update, on every process alike, with the encoded training examples
+        (`input_ids`, `labels`) in order; results belong in the module's state dict.
+        """
 
     @abc.abstractmethod
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:

@@ -1,0 +1,172 @@
+"""What the word-level models have in common: a vocabulary, embeddings, an encoder, a head; saving and loading.
+
+A model of this kind says only how its encoder is built (`Baseline.encoder`).
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from registry.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
+from registry.models.base import ModelSource, ModelSpec, Texts
+from registry.models.crf import CRF
+from registry.models.embeddings import random_embedding, read_vectors, train_vectors
+from registry.models.pooling import Pool, Pooling
+from registry.models.vocabulary import Level, train_vocabulary
+from registry.plugins import not_an_option, option, options_of, with_options
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class Encoder(nn.Module, abc.ABC):
+    """(batch, length, embedding) and a (batch, length) bool mask -> (batch, length, width).
+
+    States of padded positions are arbitrary; no other state may depend on them.
+
+    Args:
+        width: of the states.
+        directions: 2 when the second half of the width is read from right to left.
+    """
+
+    width: int
+    directions: int = 1
+
+    @abc.abstractmethod
+    def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """Token states."""
+
+    @abc.abstractmethod
+    def depths(self) -> dict[str, int]:
+        """Depth of every parameter by name, counted from 1."""
+
+
+class Network(nn.Module):
+    """Embedding, encoder and head; `pool` is None for a label on every token."""
+
+    def __init__(
+        self, embedding: nn.Embedding, encoder: Encoder, pool: Pool | None, outputs: int, dropout: float, crf: bool
+    ) -> None:
+        super().__init__()
+        self.embedding, self.encoder, self.pool = embedding, encoder, pool
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(encoder.width, outputs)
+        self.crf = CRF(outputs) if crf else None
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor | None = None,
+        word_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Logits; with a CRF also `predictions` and, given labels, `scored_loss` by row and `loss_sum`."""
+        mask = attention_mask.bool()
+        states = self.encoder(self.dropout(self.embedding(input_ids)), mask)
+        if self.pool is not None:
+            pooled = self.pool(states, mask)
+            return {"logits": self.classifier(self.dropout(pooled)), "pooled": pooled}
+        logits = self.classifier(self.dropout(states))
+        if self.crf is None:
+            return {"logits": logits}
+        words = mask if word_mask is None else mask & word_mask.bool()
+        losses, predictions = self.crf(logits, words, labels)
+        found = {"logits": logits, "predictions": predictions}
+        return found if losses is None else {**found, "scored_loss": losses, "loss_sum": losses.sum()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(ModelSpec):
+    """Base of the models that learn their own vocabulary; a subclass adds its sizes and its encoder."""
+
+    level: Level = option("word", "Tokens are words or single characters.")
+    lowercase: bool = option(True, "Whether the vocabulary ignores case.")
+    vocabulary_size: int = option(30_000, "Entries of the vocabulary at most.", minimum=5)
+    min_count: int = option(2, "Rarer words are unknown.", minimum=1)
+    embedding_size: int = option(128, "Width of the word vectors.", minimum=1)
+    vectors: str = option("random", "random, word2vec (trained on the training texts), or a GloVe or word2vec file.")
+    freeze_vectors: bool = option(False, "Leave the word vectors as they are.")
+    pooling: Pooling = option("max", "How token states become one vector.")
+    dropout: float = option(0.5, "On the embeddings and before the classifier.", minimum=0, maximum=0.95)
+    crf: bool = option(False, "Score label sequences by a conditional random field (token classification).")
+    heads: tuple[str, ...] = not_an_option((SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wants_labels", self.crf)  # the likelihood is computed inside forward
+
+    @abc.abstractmethod
+    def encoder(self) -> Encoder:
+        """A fresh encoder over vectors of `embedding_size`."""
+
+    def tokenizer(self, source: ModelSource, texts: Texts) -> PreTrainedTokenizerBase:
+        """Trained on the texts."""
+        return train_vocabulary(
+            texts(),
+            level=self.level,
+            lowercase=self.lowercase,
+            max_size=self.vocabulary_size,
+            min_count=self.min_count,
+            word_mask=self.crf,
+        )
+
+    def build(self, head: Head, tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> Network:
+        """Random weights; word vectors from a file where `vectors` names one."""
+        network = self._network(head, len(tokenizer), tokenizer.pad_token_id)
+        if self.vectors not in ("random", "word2vec"):
+            read_vectors(network.embedding, self.vectors, tokenizer.get_vocab())
+        return network
+
+    def fit(self, module: nn.Module, examples: Iterable[Mapping[str, Any]], head: Head, seed: int) -> None:
+        """Train the word vectors on the encoded training examples where `vectors` says word2vec."""
+        assert isinstance(module, Network)
+        if self.vectors == "word2vec":
+            train_vectors(module.embedding, examples, seed)
+
+    def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
+        """`model.safetensors`, and in `config.json` the options and sizes."""
+        assert isinstance(module, Network)
+        size, padding = module.embedding.num_embeddings, module.embedding.padding_idx
+        save_module(state_dict, {"options": options_of(self), "size": size, "padding": padding}, directory)
+
+    def load(self, directory: Path, head: Head) -> Network:
+        """The network with the options it was saved with."""
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        network = with_options(self, config["options"])._network(head, config["size"], config["padding"])
+        network.load_state_dict(load_file(directory / WEIGHTS))
+        return network
+
+    def layer_map(self, module: nn.Module) -> dict[str, int]:
+        """Embeddings 0, the encoder's layers from 1, the head last."""
+        assert isinstance(module, Network)
+        depths = {f"encoder.{name}": depth for name, depth in module.encoder.depths().items()}
+        top = max(depths.values(), default=0) + 1
+        names = (name for name, _ in module.named_parameters())
+        return {name: 0 if name.startswith("embedding.") else depths.get(name, top) for name in names}
+
+    def _network(self, head: Head, size: int, padding: int) -> Network:
+        sequence = head.kind == SEQUENCE_CLASSIFICATION
+        if self.crf and sequence:
+            raise ValueError("crf=true is for token classification; this task labels whole texts")
+        encoder = self.encoder()
+        embedding = random_embedding(size, self.embedding_size, padding)
+        embedding.weight.requires_grad_(not self.freeze_vectors)
+        pool = Pool(self.pooling, encoder.width, encoder.directions) if sequence else None
+        return Network(embedding, encoder, pool, head.outputs, self.dropout, self.crf)
+
+
+def save_module(state_dict: Mapping[str, Tensor], config: Mapping[str, Any], directory: Path) -> None:
+    """Write the weights and the configuration of a module of ours."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, directory / WEIGHTS)
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (directory / CONFIG).write_text(text, encoding="utf-8")
