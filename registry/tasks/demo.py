@@ -8,6 +8,7 @@ frame by heart does not help.
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -16,37 +17,41 @@ from registry.tasks.classification import Classification
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+LABELS = ("negative", "positive")
 NOUNS = tuple(
-    "film book story song play show hotel room meal soup bread tea service staff music acting plot ending "
-    "camera phone screen battery garden beach tour guide lesson teacher match team".split()
+    "film book story song show hotel meal soup bread service staff music plot ending camera phone screen garden "
+    "guide lesson".split()
 )
-GOOD = tuple("great good lovely funny brilliant charming clever fresh warm superb pleasant delightful".split())
-BAD = tuple("awful bad boring dull horrible weak stale clumsy poor terrible tedious dreadful".split())
+GOOD = tuple("great good lovely funny brilliant fresh superb pleasant".split())
+BAD = tuple("awful bad boring dull horrible weak poor terrible".split())
 NEGATORS = ("not", "never", "hardly")
 STRESS = ("", "", "very", "really", "so")
+OPENINGS = ("", "i thought", "to be honest", "we all agreed that", "my friend said")
+VERBS = ("was", "is", "seemed", "felt")
+CLOSINGS = ("", ".", "in the end")
+# {a} and {b} are clauses ("the film was not very good"); the one that counts is named first.
+SHAPES = (
+    ("a", "{a}"),
+    ("b", "{a} but {b}"),
+    ("b", "although {a} , {b}"),
+    ("a", "{a} although {b}"),
+)
 
-# {a} and {b} are judgements ("not very good") of the nouns {x} and {y}; the one that counts is named first.
-TRAIN_FRAMES = (
-    ("a", "the {x} was {a}"),
-    ("a", "i found the {x} {a}"),
-    ("a", "we thought the {x} was {a} in the end"),
-    ("a", "my friend said this {x} is {a}"),
-    ("a", "to be honest the {x} is {a} ."),
-    ("b", "the {x} was {a} but the {y} was {b}"),
-    ("b", "this {x} is {a} , but i found the {y} {b}"),
-    ("b", "although the {x} was {a} , the {y} was {b}"),
-    ("a", "i found the {x} {a} although the {y} was {b}"),
-)
-HELD_OUT_FRAMES = (
-    ("a", "this {x} was {a} ."),
-    ("a", "in the end i thought the {x} was {a}"),
-    ("a", "we found this {x} {a} , to be honest"),
-    ("a", "my friend thought the {x} was {a}"),
-    ("b", "we thought the {x} was {a} but the {y} is {b}"),
-    ("b", "to be honest the {x} is {a} , but this {y} is {b}"),
-    ("b", "although i found the {x} {a} , the {y} is {b}"),
-    ("a", "my friend said the {x} was {a} although this {y} was {b}"),
-)
+Frame = tuple[str, str, str, str, str]
+
+
+def frames(held_out: bool) -> list[Frame]:
+    """(opening, clause that counts, shape, verb, closing) of validation and test, or those of train.
+
+    A fourth of the combinations of opening, shape and verb is held out, spread so that each two of
+    them do meet in train.
+    """
+    return [
+        (opening, *shape, verb, closing)
+        for (i, opening), (j, shape), (k, verb) in itertools.product(*map(enumerate, (OPENINGS, SHAPES, VERBS)))
+        if ((i + j + k) % 4 == 3) == held_out
+        for closing in CLOSINGS
+    ]
 
 
 def demo_splits(seed: int = 0) -> DatasetDict:
@@ -55,13 +60,13 @@ def demo_splits(seed: int = 0) -> DatasetDict:
 
     draw = random.Random(seed)
     seen: set[str] = set()
-    sizes = {"train": 4800, "validation": 600, "test": 600}
     splits = {}
-    for split, size in sizes.items():
-        frames = TRAIN_FRAMES if split == "train" else HELD_OUT_FRAMES
+    for split, size in {"train": 4800, "validation": 600, "test": 600}.items():
+        known = frames(held_out=split != "train")
         rows = []
         while len(rows) < size:
-            text, label = sentence(draw, frames, positive=len(rows) % 2 == 1)
+            label = LABELS[len(rows) % 2]
+            text = sentence(draw, known, label)
             if text not in seen:
                 seen.add(text)
                 rows.append((text, label))
@@ -71,17 +76,21 @@ def demo_splits(seed: int = 0) -> DatasetDict:
     return DatasetDict(splits)
 
 
-def sentence(draw: random.Random, frames: tuple[tuple[str, str], ...], positive: bool) -> tuple[str, str]:
-    """A sentence of one of the frames and its label; in contrasts the other clause says the opposite."""
-    counts, frame = draw.choice(frames)
-    x, y = draw.sample(NOUNS, 2)
-    judgements = {clause: judgement(draw, positive if clause == counts else not positive) for clause in "ab"}
-    return frame.format(x=x, y=y, **judgements), "positive" if positive else "negative"
+def sentence(draw: random.Random, known: list[Frame], label: str) -> str:
+    """A sentence of that label in one of the frames; in contrasts the other clause says the opposite."""
+    contrast = draw.random() < 0.35
+    opening, counts, shape, verb, closing = draw.choice([f for f in known if ("{b}" in f[2]) == contrast])
+    positive = label == LABELS[1]
+    clauses = {
+        clause: f"{draw.choice(('the', 'this'))} {noun} {verb} {judgement(draw, positive == (clause == counts))}"
+        for clause, noun in zip("ab", draw.sample(NOUNS, 2), strict=True)
+    }
+    return " ".join(filter(None, (opening, shape.format(**clauses), closing)))
 
 
 def judgement(draw: random.Random, positive: bool) -> str:
     """An adjective of that sense, or, half the time, one of the other sense negated."""
-    negated = draw.random() < 0.5
+    negated = draw.random() < 0.3
     adjective = draw.choice(GOOD if positive != negated else BAD)
     words = (draw.choice(NEGATORS) if negated else "", draw.choice(STRESS), adjective)
     return " ".join(word for word in words if word)
@@ -89,7 +98,7 @@ def judgement(draw: random.Random, positive: bool) -> str:
 
 demo = Classification(
     description="Sentiment of generated sentences with negation and contrast; offline",
-    labels=("negative", "positive"),
+    labels=LABELS,
     rows=demo_splits,
     max_length=32,
 )
