@@ -1,0 +1,128 @@
+"""Checkpoints that are complete or absent: written beside, checksummed, flushed, renamed.
+
+    checkpoints/step-00000500/manifest.json     sha256 and size of every other file
+                              loop.json         where the run stands
+                              …                 what the processes wrote
+
+An older checkpoint goes only after the newer one stands. Reading takes the newest whose files are
+what its manifest says, and names what is wrong with those it passes over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from registry.run_directory import read_json
+from registry.training.control import Control
+
+MANIFEST = "manifest.json"
+CHUNK = 1 << 20
+
+
+class Checkpoints:
+    """The checkpoints of one run. Every process calls the same methods; the first one renames and removes.
+
+    Args:
+        directory: the run's `checkpoints/`.
+        keep: how many complete ones stay.
+    """
+
+    def __init__(self, directory: Path, control: Control, *, main: bool, keep: int) -> None:
+        self.directory, self.control, self.main, self.keep = directory, control, main, keep
+
+    def save(self, update: int, write: Callable[[Path], None]) -> None:
+        """Save what `write` puts into the folder it is given (on every process: names must differ).
+
+        Raises:
+            OSError: on every process, if any of them could not write; older checkpoints stay.
+        """
+        final = self.directory / f"step-{update:08d}"
+        beside = self.directory / f".{final.name}.unfinished"
+        self._together(lambda: _fresh(beside), only_main=True)
+        self._together(lambda: write(beside))
+        self._together(lambda: self._publish(beside, final), only_main=True)
+
+    def newest(self, say: Callable[[str], None]) -> Path | None:
+        """The newest complete checkpoint, or None; damaged ones are passed over and named to `say`."""
+        for path in sorted(self.directory.glob("step-*"), reverse=True):
+            problem = damage(path)
+            if problem is None:
+                return path
+            say(f"checkpoint {path.name} is damaged and passed over: {problem}")
+        return None
+
+    def _publish(self, beside: Path, final: Path) -> None:
+        _write_manifest(beside)
+        if final.exists():  # the same update again: a run that went on from an older checkpoint
+            shutil.rmtree(final)
+        beside.rename(final)
+        _flush(self.directory)
+        complete = sorted(self.directory.glob("step-*"))
+        for old in complete[: -self.keep]:
+            shutil.rmtree(old)
+
+    def _together(self, act: Callable[[], None], *, only_main: bool = False) -> None:
+        """Act on every process (or the first), then agree on whether it went well everywhere."""
+        problem: OSError | None = None
+        if self.main or not only_main:
+            try:
+                act()
+            except OSError as error:
+                problem = error
+        if self.control.any(problem is not None):
+            raise problem or OSError("another process could not write the checkpoint")
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None: a missing, truncated or changed file is named."""
+    try:
+        files = read_json(checkpoint / MANIFEST)["files"]
+        for name, expected in files.items():
+            path = checkpoint / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != expected["bytes"]:
+                return f"{name} has {path.stat().st_size} bytes instead of {expected['bytes']}"
+            if digest(path) != expected["sha256"]:
+                return f"the content of {name} is not what was written"
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        return f"{MANIFEST}: {error}"
+    return None
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def _fresh(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        files[str(path.relative_to(folder))] = {"sha256": digest(path), "bytes": path.stat().st_size}
+        _flush(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    _flush(manifest)
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
