@@ -29,19 +29,19 @@ STRESS = ("", "", "very", "really", "so")
 OPENINGS = ("", "i thought", "to be honest", "we all agreed that", "my friend said")
 VERBS = ("was", "is", "seemed", "felt")
 CLOSINGS = ("", ".", "in the end")
-# {a} and {b} are clauses ("the film was not very good"); the one that counts is named first.
+# {a} and {b} are clauses ("the film was not very good"); first come those that the label is true of.
 SHAPES = (
     ("a", "{a}"),
     ("b", "{a} but {b}"),
     ("b", "although {a} , {b}"),
-    ("a", "{a} although {b}"),
+    ("ab", "{a} and {b}"),
 )
 
 Frame = tuple[str, str, str, str, str]
 
 
 def frames(held_out: bool) -> list[Frame]:
-    """(opening, clause that counts, shape, verb, closing) of validation and test, or those of train.
+    """(opening, clauses that count, shape, verb, closing) of validation and test, or those of train.
 
     A fourth of the combinations of opening, shape and verb is held out, spread so that each two of
     them do meet in train.
@@ -77,12 +77,12 @@ def demo_splits(seed: int = 0) -> DatasetDict:
 
 
 def sentence(draw: random.Random, known: list[Frame], label: str) -> str:
-    """A sentence of that label in one of the frames; in contrasts the other clause says the opposite."""
-    contrast = draw.random() < 0.35
-    opening, counts, shape, verb, closing = draw.choice([f for f in known if ("{b}" in f[2]) == contrast])
+    """A sentence of that label in one of the frames; where clauses contrast, the other one says the opposite."""
+    several = draw.random() < 0.4
+    opening, counts, shape, verb, closing = draw.choice([f for f in known if ("{b}" in f[2]) == several])
     positive = label == LABELS[1]
     clauses = {
-        clause: f"{draw.choice(('the', 'this'))} {noun} {verb} {judgement(draw, positive == (clause == counts))}"
+        clause: f"{draw.choice(('the', 'this'))} {noun} {verb} {judgement(draw, positive == (clause in counts))}"
         for clause, noun in zip("ab", draw.sample(NOUNS, 2), strict=True)
     }
     return " ".join(filter(None, (opening, shape.format(**clauses), closing)))
