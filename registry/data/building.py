@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from registry.data.formats.chunks import Chunk
 from registry.data.places import place_of, remember
-from registry.data.roles import LISTS, apply, choose
+from registry.data.roles import LISTS, Choice, apply, choose
 from registry.data.source import Roles
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def canonical_tables(
     aloud: bool,
 ) -> Iterator[tuple[pa.Table, str, Chunk]]:
     """(canonical table, file, chunk); columns are chosen anew for every file."""
-    file, choices = "", {}  # type: str, dict[str, Any]
+    file, choices = "", {}  # type: str, dict[str, Choice]
     for name, chunk in chunks:
         if name != file:
             choices = choose(chunk.table.column_names, roles, named, optional, name, aloud and not file)

@@ -1,8 +1,4 @@
-"""Arrow files on disk: rows too many for memory, and tokens that need not be made again.
-
-A file is complete or absent: it is written under another name and moved into place, so that
-processes which write the same one at the same time only repeat work.
-"""
+"""Files that need not be made again, and rows too many for memory: names by content, writing all or nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +6,18 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+KEPT_DAYS = 30
+"""Cached files that nobody used for so long are removed when others are written."""
 
 
 def default_cache_dir() -> Path:
@@ -23,20 +27,62 @@ def default_cache_dir() -> Path:
 
 
 def digest(*values: Any) -> str:
-    """A short name for JSON-able values (anything else by its repr)."""
-    text = json.dumps(values, sort_keys=True, default=repr, ensure_ascii=False)
+    """A short name for JSON-able values."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def content_digest(dataset: Dataset) -> str:
+    """A digest of the rows themselves, wherever they were read from and however they were selected."""
+    import pyarrow as pa
+
+    found = hashlib.blake2b(str(dataset.features).encode(), digest_size=16)
+    for table in dataset.with_format("arrow").iter(10_000):
+        for batch in pa.table(table.columns, names=table.column_names).combine_chunks().to_batches():
+            found.update(batch.serialize())
+    return found.hexdigest()
+
+
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A name to write to; it becomes `path` when the block ends, and vanishes when it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+def written_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to that becomes `folder` when the block ends, and vanishes when it fails.
+
+    Processes that write the same one at the same time only repeat work: the first to end wins.
+    """
+    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     try:
+        part.mkdir(parents=True)
         yield part
-        os.replace(part, path)
+        if not folder.is_dir():
+            _move(part, folder)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None
+        raise ValueError(f"{folder.parent}: cannot write there ({error.strerror or error})") from None
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that is damaged, if it is there: first out of sight, so that nobody finds half of it."""
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    with contextlib.suppress(OSError):
+        os.replace(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def prune(folder: Path) -> None:
+    """Remove what nobody used for `KEPT_DAYS`, and what a killed process left half written a day ago."""
+    now = time.time()
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        days = 1 if entry.name.endswith(".part") else KEPT_DAYS
+        with contextlib.suppress(OSError):  # another process may be removing it too
+            used = (entry / "meta.json") if (entry / "meta.json").exists() else entry
+            if now - used.stat().st_mtime > days * 86_400:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _move(part: Path, folder: Path) -> None:
+    try:
+        os.replace(part, folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise
