@@ -167,6 +167,10 @@ class Task(abc.ABC):
     def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
         """What a person reads, one dictionary a row of `joined`; `examples` has the same rows in order."""
 
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that `from_inputs` takes; a bare text is the first of them."""
+        return ("text",)
+
     @abc.abstractmethod
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Canonical unlabelled columns from what somebody types or posts: texts or dictionaries of columns."""

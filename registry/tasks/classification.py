@@ -128,6 +128,9 @@ class Classification(Task):
     def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
         return [describe(scores, head, self.threshold) for scores in np.asarray(joined["scores"])]
 
+    def inputs(self) -> tuple[str, ...]:
+        return ("text", "text_pair") if self.text_pair else ("text",)
+
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         names = {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
         return input_columns(items, names)
