@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from registry.plugins import Registry
+
+if TYPE_CHECKING:
+    from registry.models.base import ModelSource, ModelSpec
 
 REGISTRY: Registry = Registry(  # type: ignore[type-arg]
     kind="model",
@@ -23,3 +28,10 @@ REGISTRY: Registry = Registry(  # type: ignore[type-arg]
 
 register, get, names = REGISTRY.register, REGISTRY.get, REGISTRY.names
 origin, entries, get_recorded = REGISTRY.origin, REGISTRY.entries, REGISTRY.get_recorded
+
+
+def resolve_model(name: str, **source: Any) -> tuple[ModelSpec, ModelSource]:
+    """Spec and weights of a registered name, a run directory, a local directory or a Hub id (see `resolution`)."""
+    from registry.models.resolution import resolve_model
+
+    return resolve_model(name, **source)

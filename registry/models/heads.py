@@ -1,0 +1,70 @@
+"""Heads of our own on a bare encoder: pooling by choice, a hidden layer, any architecture."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+Pooling = Literal["default", "cls", "pooler", "mean", "max", "last"]
+
+
+class HeadedEncoder(nn.Module):
+    """An encoder with a classification head on the pooled text, or on every token.
+
+    The encoder is registered under the name that transformers gives it in its own headed models
+    ("bert", "roberta"), so that any of those can start from the weights saved here.
+
+    Args:
+        pooling: None for a head on every token; else how token states become one vector a text.
+        hidden: width of a hidden layer with ReLU; 0 for none.
+    """
+
+    def __init__(
+        self, encoder: PreTrainedModel, *, outputs: int, pooling: Pooling | None, hidden: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.config = encoder.config
+        self.pooling = pooling
+        self.encoder_name = encoder.base_model_prefix
+        setattr(self, self.encoder_name, encoder)
+        width = output_width(encoder)
+        layers: list[nn.Module] = [nn.Dropout(dropout)]
+        if hidden:
+            layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
+        self.head = nn.Sequential(*layers, nn.Linear(hidden or width, outputs))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Tensor) -> dict[str, Any]:
+        """`logits` (batch, labels) with `pooled` (batch, width), or `logits` (batch, length, labels)."""
+        if attention_mask is not None:
+            inputs["attention_mask"] = attention_mask
+        outputs = getattr(self, self.encoder_name)(input_ids=input_ids, **inputs)
+        states = outputs["last_hidden_state"]
+        if self.pooling is None:
+            return {"logits": self.head(states)}
+        if self.pooling == "pooler":
+            pooled = outputs["pooler_output"]
+        else:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            pooled = pool(states, mask.bool(), self.pooling)
+        return {"logits": self.head(pooled), "pooled": pooled}
+
+
+def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """(batch, length, width) states and a bool mask of real tokens -> (batch, width); padding on either side."""
+    if pooling == "mean":
+        weights = mask.to(states.dtype).unsqueeze(-1)
+        return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
+    if pooling == "max":
+        return states.masked_fill(~mask.unsqueeze(-1), torch.finfo(states.dtype).min).amax(1)
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    chosen = (positions * mask).argmax(1) if pooling == "last" else mask.int().argmax(1)
+    return states[torch.arange(len(states), device=states.device), chosen]
+
+
+def output_width(encoder: PreTrainedModel) -> int:
+    """Width of the encoder's last states; OPT projects them to the width of its embeddings."""
+    config = encoder.config
+    return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)

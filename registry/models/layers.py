@@ -1,0 +1,128 @@
+"""Depth of parameters, found from a module's structure: for layer-wise decay, freezing, adapters.
+
+The stack of layers of a transformer is an outermost `nn.ModuleList` of its backbone (one for the
+encoder, one more for the decoder). Embeddings come before it and have depth 0, layers count from 1,
+the head comes last.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+
+from torch import nn
+
+
+def layer_map(module: nn.Module) -> dict[str, int]:
+    """Depth of every parameter by name: 0 for embeddings, 1 to n for layers, n + 1 for the head.
+
+    Norms after the last layer belong to it; poolers and whatever stands outside the backbone are head.
+    Layers whose weights are shared (ALBERT) count once.
+    """
+    prefix, backbone = find_backbone(module)
+    stacks = layer_stacks(backbone)
+    last = max((depth for depth, _ in stacks.values()), default=0)
+    depths: dict[str, int] = {}
+    begun = False
+    for name, _ in backbone.named_parameters():
+        owner = backbone.get_submodule(name.rpartition(".")[0])
+        depth = next((d for path, (d, _) in stacks.items() if name.startswith(path + ".")), None)
+        begun = begun or depth is not None
+        if depth is None:
+            depth = 0 if not begun or isinstance(owner, nn.Embedding) else last if _is_norm(owner) else last + 1
+        depths[f"{prefix}{name}"] = depth
+    return {name: depths.get(name, last + 1) for name, _ in module.named_parameters()}
+
+
+def find_backbone(module: nn.Module) -> tuple[str, nn.Module]:
+    """The pretrained part of `module` without its heads, and its name with a closing dot ("bert.")."""
+    from transformers import PreTrainedModel
+
+    for name, part in module.named_modules():
+        if isinstance(part, PreTrainedModel) and part.base_model is part:
+            return f"{name}." if name else "", part
+    return "", module
+
+
+def layer_stacks(backbone: nn.Module) -> dict[str, tuple[int, nn.Module]]:
+    """Every layer by its path in the backbone, with its depth; first the encoder's, then the decoder's.
+
+    Lists of one length under one parent (XLM's attentions and feed-forwards) are parts of the same layers.
+    """
+    lists = [(name, part) for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList) and len(part)]
+    outermost = [(name, part) for name, part in lists if not any(name.startswith(other + ".") for other, _ in lists)]
+    stacks: dict[str, tuple[int, nn.Module]] = {}
+    starts: dict[tuple[str, int], int] = {}
+    depth = 0
+    for name, layers in outermost:
+        key = (name.rpartition(".")[0], len(layers))
+        if key not in starts:
+            starts[key] = depth
+            depth += len(layers)
+        stacks |= {f"{name}.{i}": (starts[key] + i + 1, layer) for i, layer in enumerate(layers)}
+    return stacks
+
+
+def lora_targets(module: nn.Module) -> tuple[str, ...]:
+    """Paths inside a layer ("attention.self.query") of every linear map in the layers of `module`.
+
+    Raises:
+        ValueError: there is none that an adapter can be attached to.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    _, backbone = find_backbone(module)
+    found = {
+        path
+        for _, layer in layer_stacks(backbone).values()
+        for path, part in layer.named_modules()
+        if isinstance(part, (nn.Linear, Conv1D)) or _is_pointwise(part)
+    }
+    if not found:
+        raise ValueError("this model has no linear maps in its layers that LoRA could be attached to")
+    return tuple(sorted(found))
+
+
+def freeze(module: nn.Module, depths: Mapping[str, int], what: str) -> None:
+    """Stop training of the lowest part of `module`, and keep that part in eval mode (no dropout in it).
+
+    Args:
+        depths: `spec.layer_map(module)`.
+        what: "encoder" (all but the head), "embeddings", or a number of lowest layers (embeddings included).
+
+    Raises:
+        ValueError: `what` is none of these, or the model has fewer layers.
+    """
+    layers = max(depths.values(), default=1) - 1
+    if what not in ("encoder", "embeddings") and not what.isdigit():
+        raise ValueError(f"--freeze {what!r}: expected encoder, embeddings, or a number of layers")
+    deepest = layers if what == "encoder" else 0 if what == "embeddings" else int(what)
+    if deepest > layers:
+        raise ValueError(f"--freeze {what}: the model has {layers} layers")
+    for name, parameter in module.named_parameters():
+        if depths[name] <= deepest:
+            parameter.requires_grad_(False)
+    _keep_in_eval(module)
+
+
+def _keep_in_eval(module: nn.Module) -> None:
+    """Put the outermost fully frozen parts into eval mode for good: `train()` leaves them there."""
+    for part in module.children():
+        parameters = list(part.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            part.train = types.MethodType(_stay_in_eval, part)  # type: ignore[method-assign]
+            part.train()
+        else:
+            _keep_in_eval(part)
+
+
+def _stay_in_eval(part: nn.Module, mode: bool = True) -> nn.Module:
+    return type(part).train(part, False)
+
+
+def _is_norm(part: nn.Module) -> bool:
+    return all(len(getattr(p, "ds_shape", p.shape)) == 1 for p in part.parameters(recurse=False))
+
+
+def _is_pointwise(part: nn.Module) -> bool:
+    return isinstance(part, nn.Conv1d) and part.kernel_size == (1,) and part.groups == 1

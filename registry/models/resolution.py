@@ -1,0 +1,83 @@
+"""From what a person calls a model to its spec and its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry import models
+from registry.models.base import ModelSource
+from registry.plugins import UnknownName, with_options
+
+if TYPE_CHECKING:
+    from registry.models.base import ModelSpec
+
+UNNAMED = "transformer"
+"""The registered spec of whatever has no name of its own."""
+
+
+def resolve_model(
+    name: str, *, revision: str | None = None, from_scratch: bool = False, trust_remote_code: bool = False
+) -> tuple[ModelSpec, ModelSource]:
+    """Spec and weights of a registered name, a run directory, a local directory, a Hub id or an architecture.
+
+    Raises:
+        ValueError: it is none of these (suggests the nearest names).
+    """
+    source = ModelSource(revision=revision, from_scratch=from_scratch, trust_remote_code=trust_remote_code)
+    path = Path(name)
+    if name in models.REGISTRY:
+        spec = models.get(name)
+        return spec, dataclasses.replace(source, path=spec.checkpoint)
+    if (path / "run.json").is_file():
+        return _spec_of_run(path), dataclasses.replace(source, path=str(path / "model"))
+    if path.is_dir() or "/" in name or (from_scratch and _is_architecture(name)):
+        source = dataclasses.replace(source, path=name)
+        return _with_family_defaults(models.get(UNNAMED), source), source
+    raise UnknownName(f"{_unknown(name)}; nor is it a local directory or a Hub id (owner/name)")
+
+
+def registered_name(name: str) -> str:
+    """The name that a run records for `name`: of a run directory its own, else `transformer` for unnamed ones."""
+    if name in models.REGISTRY:
+        return name
+    if (Path(name) / "run.json").is_file():
+        return str(_recorded(Path(name))["name"])
+    return UNNAMED
+
+
+def _spec_of_run(run: Path) -> ModelSpec:
+    recorded = _recorded(run)
+    return with_options(models.get(recorded["name"]), recorded["options"])
+
+
+def _recorded(run: Path) -> dict:
+    try:
+        return json.loads((run / "run.json").read_text(encoding="utf-8"))["model"]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{run / 'run.json'}: not the record of a run ({error})") from None
+
+
+def _with_family_defaults(spec: ModelSpec, source: ModelSource) -> ModelSpec:
+    from registry.models.configs import read_config
+    from registry.models.families import DEFAULTS, ENCODER_ONLY
+
+    kind = read_config(source).model_type
+    spec = dataclasses.replace(spec, defaults=DEFAULTS.get(kind, {}))
+    return with_options(spec, {"pooling": "mean"}) if kind in ENCODER_ONLY else spec
+
+
+def _is_architecture(name: str) -> bool:
+    from registry.models.configs import is_architecture
+
+    return is_architecture(name)
+
+
+def _unknown(name: str) -> str:
+    try:
+        models.get(name)
+    except UnknownName as error:
+        return str(error)
+    raise AssertionError(name)

@@ -1,0 +1,75 @@
+"""Tokenizers of transformers: a checkpoint's own, one trained on the task's texts, or a given vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.models.base import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """The tokenizer of a Hub id or local directory; ValueError in one line where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            source.path, revision=source.revision, trust_remote_code=source.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"model {source.path!r}: its tokenizer cannot be loaded ({reason})") from error
+
+
+def given_tokenizer(directory: str) -> PreTrainedTokenizerBase:
+    """The tokenizer in a directory: a complete one, or a bare WordPiece `vocab.txt`.
+
+    A bare vocabulary is lower-cased when no entry of it, special tokens apart, has a capital letter.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise ValueError(f"--model-option vocabulary={directory}: no such directory")
+    if (folder / "tokenizer.json").is_file() or (folder / "tokenizer_config.json").is_file():
+        return load_tokenizer(ModelSource(path=directory))
+    if not (folder / "vocab.txt").is_file():
+        raise ValueError(f"--model-option vocabulary={directory}: neither tokenizer.json nor vocab.txt in it")
+    from transformers import BertTokenizer
+
+    entries = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    lowercase = not any(e != e.lower() for e in entries if not (e[:1] in "[<" and e[-1:] in "]>"))
+    return BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=lowercase)
+
+
+def train_tokenizer(kind: str, texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
+    """A tokenizer of the architecture's own kind (WordPiece, byte-level BPE, Unigram), trained on `texts`.
+
+    Args:
+        kind: a model_type of transformers; WordPiece where that one has no trainable tokenizer.
+        size: entries at most, special tokens included.
+    """
+    import transformers
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+    trainable: Any = getattr(transformers, TOKENIZER_MAPPING_NAMES.get(kind) or "", None)
+    if trainable is None or trainable is transformers.TokenizersBackend:
+        trainable = transformers.BertTokenizer
+    return trainable().train_new_from_iterator(texts, size, show_progress=False)
+
+
+def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, accepted: Iterable[str], positions: int | None) -> None:
+    """Fit a tokenizer to its model, in place: a pad token, the inputs that forward takes, the longest text.
+
+    Args:
+        accepted: names of the inputs that the model's forward takes.
+        positions: tokens that the model has positions for; None for any number.
+    """
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    names = set(accepted)
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in names]
+    if positions is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)

@@ -1,0 +1,156 @@
+"""The `transformer` spec: any architecture of transformers, pretrained or from random weights.
+
+Heads are those of transformers' Auto classes, so that its `from_pretrained` and `pipeline` read what is
+saved; where there is none, or another pooling or a hidden layer is asked for, it is `HeadedEncoder`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from registry.heads import MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
+from registry.models.base import ModelSource, ModelSpec, Texts
+from registry.models.configs import (
+    override,
+    read_config,
+    read_saved_config,
+    set_dropout,
+    set_head,
+    set_vocabulary,
+)
+from registry.plugins import not_an_option, option, other_options
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+HEADS = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, MASKED_LM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformer(ModelSpec):
+    """Models of transformers.
+
+    Args:
+        architecture: a model_type of transformers ("bert") for models that never have a checkpoint.
+    """
+
+    heads: tuple[str, ...] = not_an_option(HEADS)
+    architecture: str = not_an_option("")
+    pooling: Literal["default", "cls", "pooler", "mean", "max", "last"] = option(
+        "default", "Token states to one vector a text; `default` is the architecture's own head."
+    )
+    head_hidden: int = option(0, "Width of a hidden ReLU layer in the head; 0 for none.", minimum=0)
+    dropout: float | None = option(None, "Every dropout; none: as the checkpoint says.", minimum=0, maximum=1)
+    reinit_layers: int = option(0, "Top layers that start from random weights.", minimum=0)
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = option("auto", "Attention kernels.")
+    vocabulary: str = option("", "Directory of a tokenizer or vocab.txt for models from scratch; else one is trained.")
+    vocabulary_size: int = option(8192, "Entries of a tokenizer that is trained.", minimum=64)
+    config: Mapping[str, Any] = other_options("Values of the architecture's configuration (num_hidden_layers=4).")
+
+    def tokenizer(self, source: ModelSource, texts: Texts) -> PreTrainedTokenizerBase:
+        """The checkpoint's tokenizer; from scratch the given one, or one of its kind trained on `texts`."""
+        from registry.models.tokenizers import given_tokenizer, load_tokenizer, train_tokenizer
+
+        source = self._source(source)
+        config = self._config(source)
+        if self.vocabulary and not source.from_scratch:
+            raise ValueError("--model-option vocabulary is for models from scratch (add --from-scratch)")
+        if self.vocabulary:
+            tokenizer = given_tokenizer(self.vocabulary)
+        elif source.from_scratch:
+            tokenizer = train_tokenizer(config.model_type, texts(), self.vocabulary_size)
+        else:
+            tokenizer = load_tokenizer(source)
+        return _fitted(tokenizer, config)
+
+    def build(self, head: Head, tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> nn.Module:
+        """The module, in float32 on the CPU: the checkpoint's weights under a new head, or random ones."""
+        from registry.models.building import new_module, pretrained_module, reinitialise
+
+        source = self._source(source)
+        config = self._config(source)
+        set_head(config, head)
+        if config.pad_token_id is None:
+            config.pad_token_id = tokenizer.pad_token_id
+        if source.from_scratch:
+            set_vocabulary(config, tokenizer)
+            return new_module(self._plan(config, head), config)
+        module = pretrained_module(self._plan(config, head), config, source)
+        reinitialise(module, self.layer_map(module), self.reinit_layers)
+        return module
+
+    def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
+        """Write `config.json` and `model.safetensors`."""
+        from registry.models.building import save_module
+
+        save_module(module, state_dict, directory)
+
+    def load(self, directory: Path, head: Head) -> nn.Module:
+        """The module that `save` wrote; runs no code but transformers' and ours."""
+        from registry.models.building import load_module
+
+        config = read_saved_config(directory)
+        self._set_attention(config)
+        return load_module(self._plan(config, head), config, directory)
+
+    def load_tokenizer(self, directory: Path) -> PreTrainedTokenizerBase:
+        """The tokenizer saved beside the weights."""
+        return _fitted(super().load_tokenizer(directory), read_saved_config(directory))
+
+    def layer_map(self, module: nn.Module) -> dict[str, int]:
+        """Depth of every parameter by name, found from the module's layer stacks."""
+        from registry.models.layers import layer_map
+
+        return layer_map(module)
+
+    def ignores_padding(self, module: nn.Module) -> bool:
+        """Whether the encoder masks padding everywhere: it takes a mask and mixes positions by attention alone."""
+        from registry.models.building import masks_padding
+
+        return masks_padding(module)
+
+    def _source(self, source: ModelSource) -> ModelSource:
+        if source.path:
+            return source
+        if not self.architecture:
+            raise ValueError("model 'transformer' needs a Hub id, a local directory or an architecture's name")
+        return dataclasses.replace(source, path=self.architecture, from_scratch=True)
+
+    def _config(self, source: ModelSource) -> PreTrainedConfig:
+        config = read_config(source)
+        override(config, self.config)
+        if self.dropout is not None:
+            set_dropout(config, self.dropout)
+        if hasattr(config, "use_cache"):
+            config.use_cache = False
+        self._set_attention(config)
+        return config
+
+    def _set_attention(self, config: PreTrainedConfig) -> None:
+        if self.attention != "auto":
+            config._attn_implementation = self.attention
+
+    def _plan(self, config: PreTrainedConfig, head: Head) -> Any:
+        from registry.models.building import plan_head
+
+        return plan_head(config, head, self.pooling, self.head_hidden, self.dropout)
+
+
+def _fitted(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer with the inputs, the pad token and the longest text that suit the architecture."""
+    from registry.models.building import skeleton
+    from registry.models.tokenizers import fit_tokenizer
+
+    accepted, positions = skeleton(config)
+    fit_tokenizer(tokenizer, accepted, positions)
+    return tokenizer
+
+
+transformer = Transformer(
+    description="Any encoder, decoder or encoder-decoder of transformers, by Hub id or directory."
+)
