@@ -14,7 +14,7 @@ from registry.training.batches import Updates
 from registry.training.control import Control
 from registry.training.engines import prepare_model
 from registry.training.evaluation import Scorer
-from registry.training.objectives import Objective, build_objective
+from registry.training.objectives import Objective, task_loss
 from registry.training.optimizers import build_optimizer
 from registry.training.param_groups import build_param_groups
 from registry.training.plan import UpdatePlan
@@ -113,7 +113,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         optimizer=prepared_optimizer,
         schedule=schedule,
         groups=groups,
-        objective=build_objective(job.task, job.head, wants_labels=job.spec.wants_labels),
+        objective=task_loss(job.task, job.head, wants_labels=job.spec.wants_labels),
         updates=updates,
         scorer=build_scorer(job, accelerator),
         total_updates=total,

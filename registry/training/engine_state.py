@@ -1,0 +1,119 @@
+"""Weights, optimizer, schedule and loss scaler in a checkpoint, for every engine.
+
+One process and DDP: safetensors and JSON, written by the first process. DeepSpeed: its own shards,
+one set a process, because optimizer state lives there in pieces; they are read with `weights_only`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from registry.training.setup import Setup
+
+SHARDS = "deepspeed"
+
+
+def save_engine_state(folder: Path, setup: Setup) -> None:
+    """Write everything that the next update depends on but random generators and the loop's own state."""
+    if is_sharded(setup):
+        setup.model.save_checkpoint(str(folder), tag=SHARDS, save_latest=False)
+    elif setup.accelerator.is_main_process:
+        save_file(_contiguous(trained_tensors(setup.module)), folder / "weights.safetensors")
+        _save_optimizer(folder, setup.optimizer.state_dict())
+    if setup.accelerator.is_main_process:
+        scaler = setup.accelerator.scaler
+        rest = {"schedule": setup.schedule.state_dict(), "scaler": scaler.state_dict() if scaler is not None else None}
+        rest["schedule"].pop("lr_lambdas", None)
+        (folder / "schedule.json").write_text(json.dumps(rest), encoding="utf-8")
+
+
+def load_engine_state(folder: Path, setup: Setup) -> None:
+    """Put the state that `save_engine_state` wrote back, in place."""
+    if is_sharded(setup):
+        with only_weights():
+            setup.model.load_checkpoint(str(folder), tag=SHARDS)
+    else:
+        saved = load_file(folder / "weights.safetensors")
+        with torch.no_grad():
+            for name, tensor in trained_tensors(setup.module).items():
+                tensor.copy_(saved[name])
+        setup.optimizer.load_state_dict(_load_optimizer(folder, setup.optimizer.state_dict()))
+    rest = json.loads((folder / "schedule.json").read_text(encoding="utf-8"))
+    setup.schedule.load_state_dict(rest["schedule"])
+    if setup.accelerator.scaler is not None and rest["scaler"] is not None:
+        setup.accelerator.scaler.load_state_dict(rest["scaler"])
+
+
+def is_sharded(setup: Setup) -> bool:
+    """Whether the engine keeps optimizer state in pieces of its own form."""
+    return hasattr(setup.model, "save_checkpoint")
+
+
+def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters with gradients (tied ones once) and buffers that are saved.
+
+    Frozen weights come from the same source again.
+    """
+    kept = {name: p.data for name, p in module.named_parameters() if p.requires_grad}
+    persistent = module.state_dict(keep_vars=True)
+    return kept | {name: b for name, b in module.named_buffers() if name in persistent}
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """`torch.load` refuses anything but tensors and plain values (and DeepSpeed's few own classes)."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        with torch.serialization.safe_globals([ZeroStageEnum, LossScaler, DynamicLossScaler, fragment_address]):
+            yield
+    finally:
+        if before is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
+
+
+def _save_optimizer(folder: Path, state: Mapping[str, Any]) -> None:
+    tensors, plain = {}, {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value
+            else:
+                plain.setdefault(str(index), {})[name] = value
+    save_file(_contiguous(tensors), folder / "optimizer.safetensors")
+    rest = {"state": plain, "param_groups": state["param_groups"]}
+    (folder / "optimizer.json").write_text(json.dumps(rest), encoding="utf-8")
+
+
+def _load_optimizer(folder: Path, current: Mapping[str, Any]) -> dict[str, Any]:
+    """The saved state; tuples, which JSON knows as lists, are tuples again where the optimizer has them."""
+    rest = json.loads((folder / "optimizer.json").read_text(encoding="utf-8"))
+    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["state"].items()}
+    for key, tensor in load_file(folder / "optimizer.safetensors").items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    for saved, now in zip(rest["param_groups"], current["param_groups"], strict=True):
+        for name, value in now.items():
+            if isinstance(value, tuple):
+                saved[name] = tuple(saved[name])
+    return {"state": state, "param_groups": rest["param_groups"]}
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}

@@ -1,0 +1,93 @@
+"""Checkpoints: complete or absent, damaged ones named and passed over."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from registry.training.checkpoints import Checkpoints, damage
+from registry.training.control import Control
+from registry.training.lock import RunLock
+from registry.training.random_state import load_random_state, save_random_state
+
+
+def checkpoints(tmp_path, keep=2):
+    return Checkpoints(tmp_path / "checkpoints", Control(), main=True, keep=keep)
+
+
+def write(content):
+    def act(folder):
+        (folder / "a.bin").write_bytes(content)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "b.json").write_text("{}")
+
+    return act
+
+
+def test_older_ones_go_when_newer_stand(tmp_path):
+    kept = checkpoints(tmp_path)
+    for update in (10, 20, 30):
+        kept.save(update, write(b"x" * update))
+    assert [p.name for p in sorted(kept.directory.iterdir())] == ["step-00000020", "step-00000030"]
+    assert kept.newest(print).name == "step-00000030"
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path):
+    kept = checkpoints(tmp_path)
+    kept.save(10, write(b"x"))
+
+    def full(folder):
+        (folder / "a.bin").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        kept.save(20, full)
+    assert kept.newest(print).name == "step-00000010"
+    kept.save(20, write(b"y"))
+    assert kept.newest(print).name == "step-00000020"
+
+
+@pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "manifest"])
+def test_damaged_ones_are_named_and_passed_over(tmp_path, harm):
+    kept = checkpoints(tmp_path)
+    kept.save(10, write(b"good content"))
+    kept.save(20, write(b"good content"))
+    newest = kept.directory / "step-00000020"
+    path = newest / ("manifest.json" if harm == "manifest" else "a.bin")
+    content = path.read_bytes()
+    if harm == "remove":
+        path.unlink()
+    elif harm == "truncate":
+        path.write_bytes(content[:-1])
+    else:
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    said = []
+    assert kept.newest(said.append).name == "step-00000010"
+    assert len(said) == 1
+    assert "step-00000020" in said[0]
+    assert path.name in said[0]
+    assert damage(newest) is not None
+
+
+def test_random_generators_go_on_where_they_were(tmp_path):
+    def draw():
+        return random.random(), random.gauss(0, 1), np.random.randn(3).tolist(), torch.randn(3).tolist()
+
+    random.gauss(0, 1)
+    np.random.randn()
+    save_random_state(tmp_path, 0)
+    first = draw()
+    draw()
+    load_random_state(tmp_path, 0)
+    assert draw() == first
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
+    first, second = RunLock(tmp_path), RunLock(tmp_path)
+    first.acquire()
+    with pytest.raises(ValueError, match="is training in this run directory"):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
