@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry import models, tasks
-from registry.inference import EncodedColumns, Reduced, batch_indices, infer
+from registry.inference import EncodedColumns, EncodedExamples, Reduced, batch_indices, infer
 from registry.plugins import load_plugin_file, with_options
 from registry.run_directory import (
     FINISHED,
@@ -23,6 +23,7 @@ from registry.run_directory import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
@@ -62,6 +63,7 @@ class Run:
     tokenizer: PreTrainedTokenizerBase
     model: nn.Module
     device: str
+    engine: str = "torch"
     batch_tokens: int = BATCH_TOKENS
 
     def predict(self, items: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -70,23 +72,29 @@ class Run:
         Raises:
             ValueError: an item is not what the task needs; names the item.
         """
-        return self.predict_examples(self.task.from_inputs(items)) if len(items) else []
-
-    def predict_examples(self, examples: Examples) -> list[dict[str, Any]]:
-        """Predictions for canonical columns, one a row."""
-        count = len(next(iter(examples.values())))
-        examples = {**examples, "row": list(range(count))}
-        reduced = self.reduce(self.encode(examples))
-        return self.task.decode(self.task.join(reduced), examples, self.record.head)
+        if not len(items):
+            return []
+        examples = self.task.from_inputs(items)
+        return self.decode(examples, self.reduce(self.encode(examples)))
 
     def encode(self, examples: Examples) -> EncodedColumns:
         """Clean and tokenise rows as the run's training did."""
         columns = self.task.encode(examples, self.tokenizer, self.record.head, self.record.limits)
         return EncodedColumns(columns)
 
-    def reduce(self, encoded: EncodedColumns, on_batch: Callable[[int], None] = lambda examples: None) -> list[Reduced]:
-        """Run the model over encoded examples, batched by length."""
-        batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=not self.spec.pads_freely)
+    def decode(self, examples: Examples, reduced: Sequence[Reduced]) -> list[dict[str, Any]]:
+        """What a person reads of the model's outputs, one dictionary a row of `examples`."""
+        return self.task.decode(self.task.join(reduced), examples, self.record.head)
+
+    def reduce(
+        self,
+        encoded: EncodedExamples,
+        batches: Sequence[np.ndarray] | None = None,
+        on_batch: Callable[[int], None] = lambda examples: None,
+    ) -> list[Reduced]:
+        """Run the model over encoded examples, in `batches` of indices; by length where none are given."""
+        if batches is None:
+            batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=not self.spec.ignores_padding(self.tokenizer))
         return infer(
             self.model,
             self.task,

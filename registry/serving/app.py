@@ -1,0 +1,209 @@
+"""The HTTP interface over one or several runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, Response
+from fastapi_offline import FastAPIOffline
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from registry import __version__
+from registry.runs import Run
+from registry.serving.bodies import PREDICT_DOCS, QUERY_DOCS, read_items, read_sentences
+from registry.serving.limits import Gate, Refused, ServingLimits, too_long
+from registry.serving.metrics import ServingMetrics
+from registry.serving.service import Item, Service
+
+logger = logging.getLogger(__name__)
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
+ENCODING_THREADS = 2
+
+
+class Serving:
+    """The services of one application and what they share."""
+
+    def __init__(self, runs: Mapping[str, Run], limits: ServingLimits, *, batching: bool, log_texts: bool) -> None:
+        self.limits, self.log_texts, self.metrics = limits, log_texts, ServingMetrics()
+        self.threads = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
+        shared = {"threads": self.threads, "lock": threading.Lock(), "batching": batching}
+        self.services = {name: Service(name, run, limits, self.metrics, **shared) for name, run in runs.items()}  # type: ignore
+
+    def service(self, name: str | None) -> Service:
+        """The service of that name; without one, the only service there is."""
+        if name is None and len(self.services) == 1:
+            return next(iter(self.services.values()))
+        if name not in self.services:
+            said = f"no run {name!r} here" if name else "several runs are served"
+            raise Refused(404, f"{said}; ask for one by name: {', '.join(f'/predict/{n}' for n in self.services)}")
+        return self.services[name]
+
+    async def answer(self, request: Request, service: Service, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """Predictions within the time limit; a client that hangs up frees its place."""
+        if self.log_texts:
+            logger.info("%s: %s", service.name, items)
+        work = asyncio.create_task(service.predict(items))
+        gone = asyncio.create_task(_hung_up(request))
+        try:
+            await asyncio.wait({work, gone}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if gone.done():
+                raise Refused(499, "the client hung up")
+            raise Refused(504, f"no answer within {self.limits.timeout:g} seconds")
+        finally:
+            work.cancel()
+            gone.cancel()
+
+    def close(self) -> None:
+        """Finish what waits and end the threads."""
+        for service in self.services.values():
+            service.batcher.close()
+        self.threads.shutdown()
+
+
+def build_app(
+    runs: Mapping[str, Run],
+    limits: ServingLimits = ServingLimits(),
+    *,
+    api_key: str | None = None,
+    batching: bool = True,
+    log_texts: bool = False,
+) -> FastAPI:
+    """The application that serves `runs` by name.
+
+    Args:
+        api_key: what clients must send; None: anybody may ask.
+        batching: whether requests share forward passes.
+        log_texts: log what is asked; off, because texts may be private.
+    """
+    serving = Serving(runs, limits, batching=batching, log_texts=log_texts)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.gather(*(service.warm_up() for service in serving.services.values()))
+        yield
+        warming.cancel()
+        await asyncio.to_thread(serving.close)
+
+    app = FastAPIOffline(
+        title=f"{', '.join(runs)}", version=__version__, lifespan=lifespan, redoc_url=None, description=__doc__
+    )
+    app.state.serving = serving
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Gate, limits=limits, key=api_key, metrics=serving.metrics)
+    _add_predictions(app, serving)
+    _add_state(app, serving)
+    return app
+
+
+def _add_predictions(app: FastAPI, serving: Serving) -> None:
+    @app.post("/predict", openapi_extra=PREDICT_DOCS)
+    @app.post("/predict/{run}", openapi_extra=PREDICT_DOCS)
+    async def predict(request: Request, run: str | None = None) -> Response:
+        """Predictions for one text or many, with columns by name where the task has several."""
+        return await _timed(serving, request, run, read_items, "predictions")
+
+    @app.post("/query", openapi_extra=QUERY_DOCS)
+    @app.post("/query/{run}", openapi_extra=QUERY_DOCS)
+    async def query(request: Request, run: str | None = None) -> Response:
+        """The same for clients that send `sentences` and read `results`."""
+        return await _timed(serving, request, run, read_sentences, "results")
+
+
+def _add_state(app: FastAPI, serving: Serving) -> None:
+    page = resources.files("registry.serving").joinpath("page.html").read_text(encoding="utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Alive: the process answers."""
+        return {"status": "alive"}
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """Warmed up: requests are answered at full speed."""
+        waiting = [name for name, service in serving.services.items() if not service.ready]
+        return _json({"ready": not waiting, "warming_up": waiting}, 503 if waiting else 200)
+
+    @app.get("/info")
+    async def info() -> Response:
+        """The runs served, with their labels, limits and provenance."""
+        runs = [service.info() for service in serving.services.values()]
+        return _json({"version": __version__, "runs": runs, "limits": asdict(serving.limits)})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(serving.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _timed(serving: Serving, request: Request, run: str | None, read: Any, answer_name: str) -> Response:
+    service = serving.service(run)
+    started, status = time.perf_counter(), 500
+    try:
+        body = await asyncio.wait_for(_body(request, serving.limits), serving.limits.timeout)
+        items = read(body, serving.limits)
+        answer = {"run": service.name, answer_name: await serving.answer(request, service, items)}
+        status = 200
+        return _json(answer)
+    except asyncio.TimeoutError:
+        status = 408
+        raise Refused(408, f"the request did not arrive within {serving.limits.timeout:g} seconds") from None
+    except Refused as refusal:
+        status = refusal.status
+        raise
+    finally:
+        serving.metrics.requests.labels(service.name, status).inc()
+        serving.metrics.latency.labels(service.name).observe(time.perf_counter() - started)
+
+
+async def _body(request: Request, limits: ServingLimits) -> bytes:
+    """The body, given up as soon as it is longer than allowed."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limits.max_bytes:
+            raise too_long(limits)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    # A diverged model's NaN is not JSON; null is.
+    return Response(to_json(value, inf_nan_mode="null"), status, media_type="application/json")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    response = _json({"error": error.message}, error.status)
+    response.headers.update(error.headers)
+    return response
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"error": str(error.detail)}, error.status_code)

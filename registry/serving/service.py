@@ -1,0 +1,141 @@
+"""One run behind the interface: texts are encoded, batched with those of other requests, and decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from registry.inference import EncodedColumns, Reduced
+from registry.runs import Run
+from registry.serving.batcher import MicroBatcher
+from registry.serving.limits import Refused, ServingLimits
+from registry.serving.metrics import ServingMetrics
+from registry.tasks.base import Features
+
+Item = str | Mapping[str, Any]
+
+INLINE_CHARACTERS = 2_000
+"""Shorter requests are encoded on the event loop: a thread would cost more than the work."""
+
+
+class Service:
+    """A named run that answers requests.
+
+    Args:
+        threads: pool for encoding what is long.
+        lock: held while a model runs; shared by the services of one process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Run,
+        limits: ServingLimits,
+        metrics: ServingMetrics,
+        *,
+        threads: ThreadPoolExecutor,
+        lock: threading.Lock,
+        batching: bool = True,
+    ) -> None:
+        self.name, self.run, self.limits, self.threads = name, run, limits, threads
+        self.ready = False
+        batches, tokens = metrics.batches.labels(name), metrics.tokens.labels(name)
+
+        def on_batch(examples: int, padded: int) -> None:
+            batches.observe(examples)
+            tokens.inc(padded)
+
+        self.batcher = MicroBatcher(
+            self._forward,
+            lock=lock,
+            batch_tokens=run.batch_tokens,
+            queue_tokens=limits.queue_tokens,
+            equal_lengths=not run.spec.ignores_padding(run.tokenizer),
+            batching=batching,
+            on_batch=on_batch,
+        )
+        metrics.queue.labels(name).set_function(lambda: self.batcher.waiting_tokens)
+
+    async def predict(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """Predictions in the order of `items`.
+
+        Raises:
+            Refused: an item is not what the task needs (422), there are too many tokens (413), or the
+                queue is full (429).
+        """
+        self.batcher.expected += 1
+        try:
+            # Requests that came in together are all counted before the first of them is encoded.
+            await asyncio.sleep(0)
+            if sum(map(_characters, items)) <= INLINE_CHARACTERS:
+                examples, features = self._prepare(items)
+            else:
+                loop = asyncio.get_running_loop()
+                examples, features = await loop.run_in_executor(self.threads, self._prepare, items)
+        finally:
+            self.batcher.expected -= 1
+        try:
+            reduced = await self.batcher.submit(features)
+        except (Refused, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            raise Refused(422, f"the model cannot process this input ({type(error).__name__})") from error
+        return self.run.decode(examples, reduced)
+
+    async def warm_up(self) -> None:
+        """Answer a few requests of different lengths, so that the first client does not wait for allocations."""
+        for words in (4, 64):
+            await self.batcher.submit(self._probe(words))
+        self.ready = True
+
+    def info(self) -> dict[str, Any]:
+        """What this run is and where it came from."""
+        record = self.run.record
+        return {
+            "name": self.name,
+            "task": record.task.name,
+            "family": self.run.task.family,
+            "inputs": self.run.task.inputs(),
+            "model": record.model.name,
+            "source": record.source.path,
+            "labels": list(record.head.labels),
+            "problem": record.head.problem,
+            "limits": asdict(record.limits),
+            "ready": self.ready,
+            "engine": self.run.engine,
+            "device": self.run.device,
+            "provenance": {"task": record.task.origin, "model": record.model.origin, "versions": record.versions},
+        }
+
+    def _prepare(self, items: Sequence[Item]) -> tuple[Mapping[str, Any], list[Features]]:
+        try:
+            examples = self.run.task.from_inputs(items)
+            encoded = self.run.encode(examples)
+        except ValueError as error:
+            raise Refused(422, str(error)) from None
+        tokens = int(encoded.lengths.sum())
+        if tokens > self.limits.max_tokens:
+            raise Refused(413, f"the request has {tokens:,} tokens; {self.limits.max_tokens:,} are allowed")
+        return examples, encoded.rows(range(len(encoded)))
+
+    def _probe(self, words: int) -> list[Features]:
+        token = self.run.tokenizer.unk_token_id or 0
+        length = min(words, self.run.record.limits.max_length)
+        text = self.run.tokenizer.decode([token] * length)
+        inputs = dict.fromkeys(self.run.task.inputs(), text)
+        return self._prepare([inputs])[1]
+
+    def _forward(self, features: list[Features]) -> list[Reduced]:
+        encoded = EncodedColumns({name: [f[name] for f in features] for name in features[0]})
+        (reduced,) = self.run.reduce(encoded, [np.arange(len(features))])
+        return [{name: values[i : i + 1] for name, values in reduced.items()} for i in range(len(features))]
+
+
+def _characters(item: Item) -> int:
+    return len(item) if isinstance(item, str) else sum(len(str(value)) for value in item.values())
