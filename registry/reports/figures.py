@@ -1,0 +1,262 @@
+"""Charts, drawn once with matplotlib: as PNG and SVG files, in TensorBoard, and inline in a page.
+
+Inline, text stays text (any script that the browser has a font for) and the palette's colours become
+the page's CSS variables, so that charts follow its light and dark mode.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from registry.reports.tables import Calibration
+
+P = ParamSpec("P")
+
+INK, MUTED, LINE = "#1d2433", "#667085", "#e1e5ec"
+COLOURS = ("#2f6fdf", "#d9730d", "#2a9d62", "#8a4fd3", "#d23f74", "#0f93a6", "#a58300", "#6b7280")
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", **{c: f"--c{i}" for i, c in enumerate(COLOURS)}}
+SIZE = (4.6, 2.7)
+
+LATIN_FONTS = ("Inter", "Noto Sans", "Segoe UI", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
+CJK_FONTS = (
+    "Noto Sans CJK TC", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans", "Source Han Sans TC", "PingFang TC",
+    "PingFang SC", "PingFang HK", "Hiragino Sans GB", "Microsoft JhengHei", "Microsoft YaHei", "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei", "Droid Sans Fallback", "Noto Serif CJK JP", "SimHei", "Arial Unicode MS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart; `spread` (same length) is drawn as a band of one standard deviation."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    spread: Sequence[float] | None = None
+    colour: int = 0
+    marked: bool = False
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Run a drawing function under the project's matplotlib settings, whatever the user's own are."""
+
+    @functools.wraps(draw)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        import matplotlib
+
+        with matplotlib.rc_context(settings()):
+            return draw(*args, **kwargs)
+
+    return run
+
+
+@functools.cache
+def font_families() -> list[str]:
+    """Fonts of this machine: one for Latin text, and one that has Chinese, Japanese and Korean where there is one."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    latin = next(name for name in LATIN_FONTS if name in installed)
+    return [latin, *[name for name in CJK_FONTS if name in installed][:1]]
+
+
+def settings() -> Any:
+    """matplotlib settings of every chart."""
+    return {
+        "font.family": font_families(),
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 8.5,
+        "axes.labelcolor": MUTED,
+        "axes.edgecolor": LINE,
+        "axes.linewidth": 1.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": LINE,
+        "grid.linewidth": 0.7,
+        "text.color": INK,
+        "xtick.color": LINE,
+        "ytick.color": LINE,
+        "xtick.labelcolor": MUTED,
+        "ytick.labelcolor": MUTED,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "lines.linewidth": 1.8,
+        "lines.solid_capstyle": "round",
+        "savefig.dpi": 200,
+        "figure.facecolor": "white",
+        "axes.facecolor": "none",
+        "svg.fonttype": "none",
+        "svg.hashsalt": "registry",
+    }
+
+
+def new_axes(
+    size: tuple[float, float] = SIZE, title: str = "", xlabel: str = "", ylabel: str = ""
+) -> tuple[Figure, Axes]:
+    """A figure of its own (no pyplot, so nothing global) with one axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return figure, axes
+
+
+@styled
+def line_chart(
+    lines: Sequence[Series], *, title: str = "", xlabel: str = "", ylabel: str = "", size: tuple[float, float] = SIZE,
+    mark: tuple[float, str] | None = None, logarithmic: bool = False,
+) -> Figure:  # fmt: skip
+    """Lines with a legend; `mark` is a vertical line (x, name), such as the update of the best weights."""
+    figure, axes = new_axes(size, title, xlabel, ylabel)
+    for line in lines:
+        style: dict[str, Any] = {"color": COLOURS[line.colour % len(COLOURS)]}
+        style["linestyle"] = DASHES[(line.colour // len(COLOURS)) % len(DASHES)]
+        if line.marked or len(line.x) == 1:
+            style |= {"marker": MARKERS[line.colour % len(MARKERS)], "markersize": 5, "markeredgecolor": "none"}
+        axes.plot(line.x, line.y, label=line.name, **style)
+        if line.spread is not None and np.any(np.asarray(line.spread) > 0):
+            low, high = np.subtract(line.y, line.spread), np.add(line.y, line.spread)
+            axes.fill_between(line.x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    if mark is not None:
+        axes.axvline(mark[0], color=MUTED, linewidth=1, linestyle=(0, (2, 2)), label=mark[1])
+    if logarithmic:
+        axes.set_yscale("log")
+    axes.margins(x=0.02)
+    if len(lines) > 1 or mark is not None:
+        axes.legend(
+            loc="best" if len(lines) < 5 else "center left", bbox_to_anchor=None if len(lines) < 5 else (1, 0.5)
+        )
+    return figure
+
+
+@styled
+def reliability_chart(found: Calibration) -> Figure:
+    """Accuracy by confidence, with the share of rows beneath as bars; the diagonal is perfect calibration."""
+    figure, axes = new_axes(xlabel="confidence", ylabel="accuracy")
+    width = float(found.edges[1] - found.edges[0])
+    axes.bar(
+        found.edges[:-1] + width / 2,
+        found.share,
+        width * 0.92,
+        color=COLOURS[7],
+        alpha=0.3,
+        linewidth=0,
+        label="share of rows",
+    )
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 2)), label="perfect")
+    seen = ~np.isnan(found.accuracy)
+    axes.plot(found.confidence[seen], found.accuracy[seen], color=COLOURS[0], marker="o", markersize=4.5, label="model")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="upper left")
+    return figure
+
+
+@styled
+def scatter_chart(truth: np.ndarray, guess: np.ndarray) -> Figure:
+    """Predicted against labelled numbers, for regression."""
+    figure, axes = new_axes(xlabel="label", ylabel="prediction")
+    axes.scatter(truth, guess, s=9, color=COLOURS[0], alpha=0.35, linewidths=0)
+    ends = [float(min(truth.min(), guess.min())), float(max(truth.max(), guess.max()))]
+    axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+    return figure
+
+
+@styled
+def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Shares of each label's rows by prediction; names and counts only where they stay readable."""
+    few = len(names) <= 20
+    side = max(3.2, 0.55 * len(names)) if few else 3.6
+    figure, axes = new_axes((side + 0.8, side), xlabel="prediction", ylabel="label")
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.grid(False)
+    axes.pcolormesh(shares, cmap=_fade(), vmin=0, vmax=1)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    if few:
+        ticks = np.arange(len(names)) + 0.5
+        axes.set_xticks(
+            ticks, readable(names), rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center"
+        )
+        axes.set_yticks(ticks, readable(names))
+        for (row, column), number in np.ndenumerate(matrix):
+            colour = "white" if shares[row, column] > 0.6 else INK
+            axes.text(column + 0.5, row + 0.5, f"{number:,}", ha="center", va="center", color=colour, fontsize=8)
+    return figure
+
+
+@styled
+def precision_recall_chart(curves: Sequence[tuple[str, np.ndarray, np.ndarray, float]]) -> Figure:
+    """Precision against recall for each (name, precision, recall, average precision)."""
+    figure, axes = new_axes((4.8, 3.2), xlabel="recall", ylabel="precision")
+    for i, (name, precision, recall, average) in enumerate(curves):
+        label = f"{readable([name])[0]} ({average:.3f})"
+        axes.plot(recall, precision, color=COLOURS[i % len(COLOURS)], label=label, drawstyle="steps-post")
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
+    axes.legend(loc="lower left", title="average precision")
+    return figure
+
+
+def readable(names: Sequence[str]) -> list[str]:
+    """Names as this machine's fonts can draw them: "#3" for the fourth where a character is in none of them."""
+    return [name if _drawable(name) else f"#{i}" for i, name in enumerate(names)]
+
+
+def inline_svg(figure: Figure, label: str) -> str:
+    """The figure as SVG for a page: its colours by CSS variable, its text in the page's font, its size the page's."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(settings()), warnings.catch_warnings():
+        # The browser's fonts draw the text, not the ones that matplotlib misses a glyph in.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"font: ([\d.]+px|bold [\d.]+px|[\w ]*[\d.]+px) [^;\"]+", r"font: \1 var(--font)", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+
+
+def _fade() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("fade", ["#ffffff00", COLOURS[0]])
+
+
+def _drawable(name: str) -> bool:
+    return all(ord(character) in _glyphs() for character in name)
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    paths = [font_manager.findfont(family) for family in font_families()]
+    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())

@@ -1,0 +1,133 @@
+"""The rows worth reading: the most confident mistakes, and labels that are probably wrong themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from registry.reports.predictions import Item, Predictions
+
+TEXTS = ("text", "text_pair", "question", "context")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of text; `kind` is the entity type and `state` how it stands: "found", "missed" or "wrong"."""
+
+    text: str
+    kind: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One row that a person should look at.
+
+    Args:
+        score: how sure the model was of its prediction, or how large the error is (regression).
+        own_score: the score that the model gave to the row's own label.
+        ranked: best-scored classes, where there are more than two.
+        labelled, predicted: the text with its entities in place.
+    """
+
+    row: int
+    texts: tuple[tuple[str, str], ...]
+    label: Any
+    prediction: Any
+    score: float | None = None
+    own_score: float | None = None
+    ranked: tuple[tuple[str, float], ...] = ()
+    labelled: tuple[Span, ...] = ()
+    predicted: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The mistakes shown, and how many there are."""
+
+    total: int
+    shown: list[Mistake] = field(default_factory=list)
+
+
+def worst_mistakes(scored: Predictions, count: int = 24) -> Mistakes:
+    """The mistakes that the model was surest of; for regression the largest errors, for entities the most."""
+    wrong = [i for i, (t, g) in enumerate(zip(scored.true_sets(), scored.predicted_sets(), strict=True)) if t != g]
+    severity = _severity(scored)
+    wrong.sort(key=lambda i: (-severity[i], scored.items[i]["row"]))
+    return Mistakes(len(wrong), [_mistake(scored, i, severity[i]) for i in wrong[:count]])
+
+
+def likely_label_errors(scored: Predictions, count: int = 12) -> Mistakes:
+    """Rows whose label is probably wrong, by confident learning (Northcutt et al. 2021).
+
+    A row counts when the score of another class reaches that class's usual score (its mean over rows
+    labelled so) while the score of its own label stays under its own.
+    """
+    scores = scored.scores()
+    if scored.kind != "single" or scores is None or len(scored.classes) < 2:
+        return Mistakes(0)
+    index = {name: i for i, name in enumerate(scored.classes)}
+    known = np.array([i for i, truth in enumerate(scored.truths) if truth in index], dtype=int)
+    truth = np.array([index[scored.truths[i]] for i in known], dtype=int)
+    scores = scores[known]
+    own = scores[np.arange(len(known)), truth]
+    usual = np.array([own[truth == c].mean() if (truth == c).any() else np.inf for c in range(len(index))])
+    other = np.where(np.arange(len(index)) == truth[:, None], -np.inf, scores)
+    best = other.argmax(axis=1)
+    suspicious = (scores[np.arange(len(known)), best] >= usual[best]) & (own < usual[truth])
+    found = np.flatnonzero(suspicious)
+    found = found[np.argsort(own[found] - other.max(axis=1)[found], kind="stable")]
+    chosen = [(int(known[i]), float(scores[i, best[i]])) for i in found[:count]]
+    return Mistakes(len(found), [_mistake(scored, i, score) for i, score in chosen])
+
+
+def _severity(scored: Predictions) -> np.ndarray:
+    if scored.kind == "regression":
+        return np.abs(np.asarray(scored.truths, dtype=float) - np.asarray(scored.guesses, dtype=float))
+    confidence = scored.confidence()
+    if confidence is not None:
+        return confidence
+    if scored.kind == "multi" and (scores := scored.scores()) is not None:
+        # The surest single decision that was wrong: |truth - score| is large where the model was sure of the other.
+        truth = np.array([[name in (labels or ()) for name in scored.classes] for labels in scored.truths], dtype=float)
+        return np.abs(truth - scores).max(axis=1)
+    pairs = zip(scored.true_sets(), scored.predicted_sets(), strict=True)
+    return np.fromiter((len(truth ^ guess) for truth, guess in pairs), dtype=float)
+
+
+def _mistake(scored: Predictions, position: int, score: float) -> Mistake:
+    item = scored.items[position]
+    texts = tuple((name, str(item[name])) for name in TEXTS if item.get(name))
+    if scored.kind == "entities":
+        labelled, predicted = _as_items(item["label"]), _as_items(item["prediction"])
+        text = item["text"]
+        return Mistake(
+            item["row"], texts, item["label"], item["prediction"],
+            labelled=tuple(spans(text, labelled, predicted, "missed")),
+            predicted=tuple(spans(text, predicted, labelled, "wrong")),
+        )  # fmt: skip
+    many = scored.kind == "single" and len(scored.classes) > 2
+    own = item["scores"].get(item["label"]) if scored.kind == "single" and "scores" in item else None
+    ranked = tuple(scored.ranked(position)) if many else ()
+    return Mistake(item["row"], texts, item["label"], item["prediction"], float(score), own, ranked)
+
+
+def spans(text: str, items: set[Item], others: set[Item], unmatched: str) -> Iterator[Span]:
+    """The text in pieces, its entities marked; those that `others` lacks carry the state `unmatched`."""
+    position = 0
+    for kind, start, end in sorted(items, key=lambda item: (item[1], item[2])):
+        if start < position:
+            continue
+        if start > position:
+            yield Span(text[position:start])
+        yield Span(text[start:end], kind, "found" if (kind, start, end) in others else unmatched)
+        position = end
+    if position < len(text):
+        yield Span(text[position:])
+
+
+def _as_items(entities: list[dict[str, Any]]) -> set[Item]:
+    return {(entity["type"], entity["start"], entity["end"]) for entity in entities}

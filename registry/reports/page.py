@@ -1,0 +1,114 @@
+"""report.html: one self-contained page about a run, readable on a phone, in print and in dark mode."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.reports import figures
+from registry.reports.format import FILTERS
+from registry.reports.run_record import RunRecord, read_run
+from registry.reports.split_report import Chart, SplitReport, build_split_report
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HIDDEN_LINES = ("update", "epoch", "split")
+
+
+def write_report(directory: str | Path) -> Path:
+    """Write `report.html` of a run directory and return its path.
+
+    Raises:
+        ValueError: the directory holds no run, or a file of it is broken.
+    """
+    run = read_run(directory)
+    return write_page(run.directory.report, "report.html", **report_context(run))
+
+
+def report_context(run: RunRecord) -> dict[str, Any]:
+    """What the template shows."""
+    splits = [build_split_report(run, split) for split in run.evaluated()]
+    return {
+        "run": run,
+        "splits": splits,
+        "headline": next((s for s in reversed(splits) if run.primary_metric in s.metrics), None),
+        "tiles": list(_tiles(run, splits)),
+        "curves": list(_curves(run)),
+        "command": repeat_command(run),
+    }
+
+
+def write_page(path: Path, template: str, **context: Any) -> Path:
+    """Render a template of this package to `path`; the old page stands until the new one is whole."""
+    rendered = environment().get_template(template).render(**context)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(rendered, encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+@functools.cache
+def environment() -> Environment:
+    """The package's templates, escaping everything but what is marked as safe."""
+    import jinja2
+
+    loader = jinja2.PackageLoader("registry.reports")
+    found = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    found.filters.update(FILTERS)
+    found.globals["colours"] = range(len(figures.COLOURS))
+    return found
+
+
+def repeat_command(run: RunRecord) -> str:
+    """The command that trains the same again."""
+    return str(run.run.get("command") or f"accelerate launch scripts/train.py --config {run.directory.config_yaml}")
+
+
+def _tiles(run: RunRecord, splits: list[SplitReport]) -> Iterator[tuple[str, str, str]]:
+    """(name, value, what it is) of the numbers at the top."""
+    train: Mapping[str, Any] = run.metrics.get("train", {})
+    number, bytes_, duration = FILTERS["number"], FILTERS["mebibytes"], FILTERS["duration"]
+    validation = next((s for s in splits if s.name == "validation"), None)
+    name = run.primary_metric
+    if validation and name in validation.before and name in validation.metrics:
+        before, after = (FILTERS["value"](m[name]) for m in (validation.before, validation.metrics))
+        yield "before → after", f"{before} → {after}", f"validation {name.replace('_', ' ')}"
+    if "samples_per_second" in train:
+        tokens = f"{number(train['tokens_per_second'])} tokens/s" if "tokens_per_second" in train else ""
+        yield "throughput", f"{number(train['samples_per_second'])} /s", f"training rows; {tokens}".rstrip("; ")
+    if "seconds" in train:
+        updates = f"{number(run.metrics.get('updates', 0))} updates"
+        yield "training time", duration(train["seconds"]), f"{updates}, {number(run.metrics.get('epochs', 0))} epochs"
+    if "peak_memory_mb" in train:
+        yield "peak memory", bytes_(train["peak_memory_mb"]), str(run.run.get("device", ""))
+    parameters = run.run.get("parameters") or {}
+    if parameters:
+        trainable = parameters.get("trainable", parameters["total"])
+        share = "all trainable" if trainable == parameters["total"] else f"{number(trainable)} trainable"
+        yield "parameters", number(parameters["total"]), share
+
+
+def _curves(run: RunRecord) -> Iterator[Chart]:
+    """Loss, metrics, learning rate and gradient norm by update; train and validation in one chart."""
+    mark = run.run.get("best_update")
+    best = (float(mark), "best weights") if mark is not None else None
+    names = list(dict.fromkeys(name for line in run.history for name in line if name not in HIDDEN_LINES))
+    wanted = ["loss", run.primary_metric, *[n for n in ("accuracy", "f1") if n != run.primary_metric]]
+    for name in dict.fromkeys([*wanted, "learning_rate", "grad_norm"]):
+        if name not in names:
+            continue
+        lines = [
+            figures.Series(split, *run.curve(split, name), colour=colour, marked=split == "validation")
+            for split, colour in (("train", 1), ("validation", 0))
+        ]
+        lines = [line for line in lines if len(line.x)]
+        if not lines or max(len(line.x) for line in lines) < 2:
+            continue
+        both = len(lines) > 1
+        chart = figures.line_chart(lines, xlabel="update", mark=best if both else None)
+        yield Chart(name.replace("_", " "), figures.inline_svg(chart, f"{name} by update"))

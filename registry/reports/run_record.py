@@ -1,0 +1,107 @@
+"""A finished or unfinished run as a report reads it: plain values from its directory, no model, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from registry.heads import Head
+from registry.reports.predictions import Predictions, read_predictions
+from registry.run_directory import RunDirectory, read_json
+from registry.run_log import read_log
+
+SPLITS = ("validation", "test")
+LESS_IS_BETTER = ("loss", "perplexity", "mse", "rmse", "mae", "calibration_error")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run left on disk."""
+
+    directory: RunDirectory
+    run: dict[str, Any]
+    metrics: dict[str, Any]
+    history: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The directory's own name."""
+        return self.directory.path.resolve().name
+
+    @property
+    def task(self) -> str:
+        """The task's registered name."""
+        return str(self.run["task"]["name"])
+
+    @property
+    def model(self) -> str:
+        """The model's registered name, or the path or Hub id that stood for one."""
+        model = self.run["model"]
+        path = model.get("source", {}).get("path", "")
+        return str(path.rstrip("/").rpartition("/")[2] if model["name"] == "transformer" and path else model["name"])
+
+    @cached_property
+    def head(self) -> Head:
+        """The label space."""
+        return Head.from_json(self.run["head"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final metrics stand."""
+        return bool(self.metrics)
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that selected the best weights, or the first well-known one that was evaluated."""
+        wanted = self.run.get("primary_metric") or self.option("best_metric")
+        values = self.metrics.get("validation") or self.metrics.get("test") or {}
+        known = ("accuracy", "f1", "matthews", "spearman", "pearson", "perplexity", "loss")
+        return str(wanted or next((name for name in known if name in values), "loss"))
+
+    @property
+    def minimize(self) -> bool:
+        """Whether a smaller primary metric is better."""
+        return bool(self.run.get("minimize", self.primary_metric in LESS_IS_BETTER))
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """An option of the run, as resolved."""
+        return self.run.get("options", {}).get(name, default)
+
+    def evaluated(self) -> list[str]:
+        """Splits with final metrics, validation ones first."""
+        found = [name for name in self.metrics if name.startswith(SPLITS) and isinstance(self.metrics[name], dict)]
+        return sorted(found, key=lambda name: (not name.startswith("validation"), name))
+
+    def predictions(self, split: str) -> Predictions | None:
+        """Saved predictions of a split; None where none were saved."""
+        path = self.directory.predictions / f"{split}.jsonl"
+        return read_predictions(path, self.head) if path.is_file() else None
+
+    def curve(self, split: str, name: str) -> tuple[list[float], list[float]]:
+        """(updates, values) logged for a split; "validation" begins with the metrics before training."""
+        splits = (split, "start") if split == "validation" else (split,)
+        points = [
+            (line["update"], line[name])
+            for line in self.history
+            if line.get("split") in splits and isinstance(line.get(name), (int, float))
+        ]
+        return [float(x) for x, _ in points], [float(y) for _, y in points]
+
+    def before(self) -> dict[str, Any]:
+        """Validation metrics before fine-tuning; empty where they were not measured."""
+        return next((line for line in self.history if line.get("split") == "start"), {})
+
+
+def read_run(directory: str | Path) -> RunRecord:
+    """Read a run directory.
+
+    Raises:
+        ValueError: it holds no run, or one of its files is broken.
+    """
+    run = RunDirectory(Path(directory))
+    if not run.run_json.is_file():
+        raise ValueError(f"{directory}: no run.json in it, so it is not a run directory")
+    metrics = read_json(run.metrics_json) if run.metrics_json.is_file() else {}
+    return RunRecord(run, read_json(run.run_json), metrics, read_log(run.path))

@@ -1,0 +1,111 @@
+"""What a report says of one evaluated split, computed from its metrics and its saved predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from registry.reports import figures, tables
+from registry.reports.contributions import row_metric
+from registry.reports.mistakes import Mistakes, likely_label_errors, worst_mistakes
+from registry.reports.predictions import Predictions
+from registry.reports.resampling import bootstrap, interval
+from registry.reports.run_record import RunRecord
+
+SHOWN_CLASSES = 20
+"""Confusion matrices up to this size are tables; larger ones are a heatmap and the most confused pairs."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its title and what it tells, as SVG."""
+
+    title: str
+    svg: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split's part of the page.
+
+    Args:
+        interval: 95 % bootstrap interval of the primary metric; None where it cannot be made.
+        before: metrics before fine-tuning (validation only).
+    """
+
+    name: str
+    metrics: dict[str, float]
+    before: dict[str, float] = field(default_factory=dict)
+    rows: int = 0
+    interval: tuple[float, float] | None = None
+    classes: list[tables.ClassRow] = field(default_factory=list)
+    kind: str = ""
+    matrix: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    pairs: list[tuple[str, str, int, float]] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    mistakes: Mistakes = Mistakes(0)
+    label_errors: Mistakes = Mistakes(0)
+
+
+def build_split_report(run: RunRecord, split: str) -> SplitReport:
+    """Everything about a split; without saved predictions only its metrics."""
+    metrics = tables.flat_metrics(run.metrics[split])
+    before = tables.flat_metrics(run.before()) if split == "validation" else {}
+    predictions = run.predictions(split)
+    scored = predictions.labelled() if predictions is not None else None
+    if scored is None or not len(scored.items):
+        return SplitReport(split, metrics, before)
+    matrix = tables.confusion(scored) if scored.kind == "single" else None
+    return SplitReport(
+        name=split,
+        metrics=metrics,
+        before=before,
+        rows=len(scored.items),
+        interval=_interval(run, scored, metrics),
+        classes=[] if scored.kind == "regression" else tables.class_table(scored),
+        kind=scored.kind,
+        matrix=matrix if matrix is not None and len(matrix) <= SHOWN_CLASSES else None,
+        names=scored.classes,
+        pairs=tables.confused_pairs(matrix, scored.classes) if matrix is not None and len(matrix) > 2 else [],
+        charts=list(_charts(scored, matrix)),
+        mistakes=worst_mistakes(scored),
+        label_errors=likely_label_errors(scored),
+    )
+
+
+def _interval(run: RunRecord, scored: Predictions, metrics: dict[str, float]) -> tuple[float, float] | None:
+    name = run.primary_metric
+    metric = row_metric(name, scored, metrics[name]) if name in metrics else None
+    return interval(bootstrap(metric)) if metric is not None else None
+
+
+def _charts(scored: Predictions, matrix: np.ndarray | None) -> Iterator[Chart]:
+    if scored.kind == "regression":
+        truth, guess = np.asarray(scored.truths, dtype=float), np.asarray(scored.guesses, dtype=float)
+        yield Chart("Predictions", figures.inline_svg(figures.scatter_chart(truth, guess), "prediction by label"))
+    if matrix is not None and len(matrix) > SHOWN_CLASSES:
+        heatmap = figures.confusion_chart(matrix, scored.classes)
+        yield Chart(
+            "Confusion", figures.inline_svg(heatmap, "confusion matrix"), "Rows are labels, columns predictions."
+        )
+    confidence = scored.confidence() if scored.kind == "single" else None
+    if confidence is not None:
+        correct = tables.correctness(scored)
+        found = tables.calibration(confidence, correct)
+        yield Chart(
+            "Calibration",
+            figures.inline_svg(figures.reliability_chart(found), "reliability diagram"),
+            "Below the diagonal the model is surer than it is right.",
+        )
+        coverage, accuracy = tables.coverage_curve(confidence, correct)
+        line = figures.Series("accuracy", coverage.tolist(), accuracy.tolist())
+        drawn = figures.line_chart([line], xlabel="share of rows answered", ylabel="accuracy")
+        yield Chart(
+            "Coverage",
+            figures.inline_svg(drawn, "accuracy by coverage"),
+            "Accuracy when only the surest rows are answered and the model abstains on the rest.",
+        )

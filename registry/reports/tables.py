@@ -1,0 +1,103 @@
+"""Numbers behind a report's tables: by class, confusion, calibration, coverage against accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from registry.reports.contributions import class_counts
+from registry.reports.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """Precision, recall and F1 of one class or entity type."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    predicted: int
+
+
+def class_table(scored: Predictions) -> list[ClassRow]:
+    """One row a class that occurs or was predicted, in the order of the head."""
+    width = len(scored.classes)
+    sums = class_counts(scored).sum(axis=0)
+    rows = []
+    for i, name in enumerate(scored.classes):
+        found, guessed, true = sums[i], sums[width + i], sums[2 * width + i]
+        if guessed + true:
+            precision, recall = found / guessed if guessed else 0.0, found / true if true else 0.0
+            rows.append(ClassRow(name, precision, recall, 2 * found / (guessed + true), int(true), int(guessed)))
+    return rows
+
+
+def confusion(scored: Predictions) -> np.ndarray:
+    """(classes, classes) counts, rows the labels; labels outside the head (unseen answers) are left out."""
+    index = {name: i for i, name in enumerate(scored.classes)}
+    matrix = np.zeros((len(index), len(index)), dtype=np.int64)
+    for truth, guess in zip(scored.truths, scored.guesses, strict=True):
+        if truth in index and guess in index:
+            matrix[index[truth], index[guess]] += 1
+    return matrix
+
+
+def confused_pairs(matrix: np.ndarray, names: tuple[str, ...], count: int = 12) -> list[tuple[str, str, int, float]]:
+    """(label, prediction, rows, share of the label's rows) of the most frequent confusions."""
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    pairs = []
+    for flat in np.argsort(-wrong, axis=None, kind="stable")[:count]:
+        true, guess = divmod(int(flat), len(names))
+        if wrong[true, guess]:
+            number = int(wrong[true, guess])
+            pairs.append((names[true], names[guess], number, number / int(matrix[true].sum())))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Confidence against accuracy in bins of equal width (Guo et al. 2017).
+
+    Args:
+        confidence, accuracy: (bins,) means; NaN where a bin is empty.
+        share: (bins,) part of all rows.
+    """
+
+    edges: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    share: np.ndarray
+
+
+def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Calibration:
+    """Calibration of (rows,) confidences in [0, 1] with their (rows,) correctness."""
+    edges = np.linspace(0, 1, bins + 1)
+    where = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, bins - 1)
+    counts = np.bincount(where, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(where, weights=confidence, minlength=bins) / counts
+        rates = np.bincount(where, weights=correct, minlength=bins) / counts
+    return Calibration(edges, means, rates, counts / len(confidence))
+
+
+def coverage_curve(confidence: np.ndarray, correct: np.ndarray, points: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """(coverage, accuracy of the most confident rows): what abstaining on the least certain would bring."""
+    ordered = correct[np.argsort(-confidence, kind="stable")]
+    kept = np.unique(np.linspace(1, len(ordered), points).astype(int))
+    kept = kept[kept >= min(20, len(ordered))]
+    return kept / len(ordered), np.cumsum(ordered)[kept - 1] / kept
+
+
+def correctness(scored: Predictions) -> np.ndarray:
+    """(rows,) whether the prediction equals the label."""
+    return np.fromiter((t == g for t, g in zip(scored.truths, scored.guesses, strict=True)), dtype=bool)
+
+
+def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:
+    """The plain numbers among a split's metrics; per-class and per-type tables stand elsewhere."""
+    return {k: v for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
