@@ -57,7 +57,7 @@ class ModelSpec(abc.ABC):
         checkpoint: Hub id or directory that the name stands for; empty where there is none.
         defaults: recommended option values, by name (`{"learning_rate": 2e-5}`).
         lora_targets: module name suffixes that adapters attach to; empty: found by shape.
-        pads_freely: whether more padding leaves the logits alone (else batches of equal length); ask `ignores_padding`.
+        pads_freely: whether more padding leaves the logits alone (else batches of equal length).
         wants_labels: whether forward takes `labels` and returns `loss_sum`.
     """
 
@@ -106,6 +106,6 @@ class ModelSpec(abc.ABC):
     def layer_map(self, module: nn.Module) -> dict[str, int]:
         """Depth of every parameter by name: 0 for embeddings, rising, the head highest."""
 
-    def ignores_padding(self, module: nn.Module) -> bool:
-        """Whether more padding leaves the logits alone; specs of many architectures look at the module."""
-        return self.pads_freely
+    def ignores_padding(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        """Whether more padding leaves the logits alone; a model without a mask never sees padding."""
+        return self.pads_freely and "attention_mask" in tokenizer.model_input_names

@@ -199,28 +199,30 @@ def _from_files(
     return loaded
 
 
-def masks_padding(module: nn.Module) -> bool:
-    """Whether padding leaves the outputs alone: by mask, and nothing but attention mixes positions."""
-    _, backbone = find_backbone(module)
-    mixes = any(isinstance(part, nn.Conv1d) and part.kernel_size[0] > 1 for part in backbone.modules())
-    trigrams = bool(getattr(getattr(backbone, "config", None), "trigram_input", False))
-    return "attention_mask" in inspect.signature(backbone.forward).parameters and not mixes and not trigrams
-
-
 def skeleton(config: PreTrainedConfig) -> tuple[list[str], int | None]:
-    """Inputs that the architecture's forward reads, and how many positions it has; no weights are made."""
+    """Inputs that the architecture is given, and how many positions it has; no weights are made.
+
+    A model that padding would disturb is given no attention mask, and so batches of equal length.
+    """
     with torch.device("meta"), _whole_parameters():
         model = _first(MODEL_MAPPING[type(config)])._from_config(config)
-    accepted = [name for name in inspect.signature(model.forward).parameters if name != "kwargs"]
+    inputs = set(inspect.signature(model.forward).parameters)
+    if not _masks_padding(model):
+        inputs.discard("attention_mask")
     types = getattr(config, "type_vocab_size", None)
     if types is not None and types < 2:
-        accepted = [name for name in accepted if name != "token_type_ids"]
+        inputs.discard("token_type_ids")
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None:
         tables = [p for p in model.modules() if isinstance(p, nn.Embedding) and p.num_embeddings == positions]
-        offset = max((p.padding_idx + 1 for p in tables if p.padding_idx is not None), default=0)
-        return accepted, positions - offset
-    return accepted, None
+        positions -= max((p.padding_idx + 1 for p in tables if p.padding_idx is not None), default=0)
+    return sorted(inputs), positions
+
+
+def _masks_padding(model: PreTrainedModel) -> bool:
+    """Whether nothing but masked attention mixes positions: no convolution, no neighbours' embeddings."""
+    mixes = any(isinstance(part, nn.Conv1d) and part.kernel_size[0] > 1 for part in model.modules())
+    return not mixes and not getattr(model.config, "trigram_input", False)
 
 
 def _first(found: Any) -> type[PreTrainedModel]:

@@ -108,12 +108,6 @@ class Transformer(ModelSpec):
 
         return layer_map(module)
 
-    def ignores_padding(self, module: nn.Module) -> bool:
-        """Whether the encoder masks padding everywhere: it takes a mask and mixes positions by attention alone."""
-        from registry.models.building import masks_padding
-
-        return masks_padding(module)
-
     def _source(self, source: ModelSource) -> ModelSource:
         if source.path:
             return source

@@ -73,7 +73,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         job.encoded["train"].lengths,
         batch_size=optimization.batch_size,
         seed=options.run.seed,
-        equal_lengths=not job.spec.pads_freely,
+        equal_lengths=not job.spec.ignores_padding(job.tokenizer),
     )
     trains = any(p.requires_grad for p in module.parameters())
     total = plan.total_updates(optimization.epochs, optimization.max_updates) if trains else 0
@@ -130,7 +130,7 @@ def build_scorer(job: Job, accelerator: Accelerator) -> Scorer:
         autocast=accelerator.autocast,
         seed=job.options.run.seed,
         wants_labels=job.spec.wants_labels,
-        equal_lengths=not job.spec.pads_freely,
+        equal_lengths=not job.spec.ignores_padding(job.tokenizer),
     )
 
 
