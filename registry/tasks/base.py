@@ -167,13 +167,24 @@ class Task(abc.ABC):
     def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
         """What a person reads, one dictionary a row of `joined`; `examples` has the same rows in order."""
 
-    def inputs(self) -> tuple[str, ...]:
-        """Columns that `from_inputs` takes; a bare text is the first of them."""
-        return ("text",)
+    def inputs(self) -> Mapping[str, str | tuple[str, ...]]:
+        """Columns that a prediction is made from, and their names in a source; a bare text is the first of them."""
+        return {"text": "text"}
 
     @abc.abstractmethod
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Canonical unlabelled columns from what somebody types or posts: texts or dictionaries of columns."""
+
+    def sample(self) -> DatasetDict:
+        """A few labelled rows that `load` could have given; what `registry.testing` learns by heart.
+
+        Here the first of a task's own `rows`; the families make some up.
+        """
+        from datasets import DatasetDict
+
+        if self.rows is None:
+            raise ValueError(f"{type(self).__name__} has no rows of its own: it must define sample()")
+        return DatasetDict({name: rows.select(range(min(16, len(rows)))) for name, rows in self.rows().items()})
 
 
 def blank(batch: Batch) -> Batch:

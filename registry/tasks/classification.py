@@ -12,7 +12,7 @@ from registry.data.source import Source
 from registry.heads import SEQUENCE_CLASSIFICATION, Head
 from registry.options import option
 from registry.plugins import not_an_option
-from registry.tasks import measures
+from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import concatenate, input_columns, label_order, one_per_row
 from registry.tasks.labels import balanced_weights, encode_labels, labelled, name_labels, problem_of
@@ -128,9 +128,11 @@ class Classification(Task):
     def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
         return [describe(scores, head, self.threshold) for scores in np.asarray(joined["scores"])]
 
-    def inputs(self) -> tuple[str, ...]:
-        return ("text", "text_pair") if self.text_pair else ("text",)
+    def inputs(self) -> Mapping[str, str | tuple[str, ...]]:
+        return {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
-        names = {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
-        return input_columns(items, names)
+        return input_columns(items, self.inputs())
+
+    def sample(self) -> DatasetDict:
+        return samples.classification(self.labels, self.problem, bool(self.text_pair))
