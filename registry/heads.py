@@ -9,6 +9,8 @@ SEQUENCE_CLASSIFICATION = "sequence-classification"
 TOKEN_CLASSIFICATION = "token-classification"
 MASKED_LM = "masked-lm"
 
+HEAD_KINDS = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, MASKED_LM)
+
 IGNORE = -100
 """The label of what is not scored: padding, continuation subwords, unlabelled rows, empty micro-batches."""
 
