@@ -84,7 +84,7 @@ class Run:
 
     def decode(self, examples: Examples, reduced: Sequence[Reduced]) -> list[dict[str, Any]]:
         """What a person reads of the model's outputs, one dictionary a row of `examples`."""
-        return self.task.decode(self.task.join(reduced), examples, self.record.head)
+        return self.task.decode(self.task.join(reduced), examples, self.record.head, self.tokenizer)
 
     def reduce(
         self,

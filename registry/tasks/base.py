@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from registry.data.source import Local, Roles, Source
@@ -51,6 +51,10 @@ class Batch(TypedDict, total=False):
     inputs: dict[str, Tensor]
     labels: Tensor
     row: Tensor
+    words: Tensor  # ner: word number of each scored position, else -1
+    part: Tensor  # mlm: number of the block within its row
+    fill: Tensor  # mlm: the masks are the person's own, nothing is scored
+    known: Tensor  # qa: the row has an answer, be it outside the label space
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,19 @@ class Task(abc.ABC):
     revision: str | None = not_an_option(None)
     hub_splits: Mapping[str, str] = not_an_option({})
     local: Local = not_an_option({})
-    rows: Callable[[], DatasetDict] | None = not_an_option(None)
+    # Left out of repr, which names encoded rows in the cache: a function's is another in every process.
+    rows: Callable[[], DatasetDict] | None = field(default=None, repr=False, metadata={"option": False})
     primary_metric: str = not_an_option("accuracy")
     minimize: bool = not_an_option(False)
     max_length: int | None = not_an_option(None)
 
-    def read(self, source: Source, roles: Roles) -> DatasetDict:
-        """Raw splits of `source` with columns renamed to `roles`; the verb that every `load` begins with."""
+    @property
+    def roles(self) -> Roles:
+        """Canonical column -> its name in a source, or the names that it may have there."""
+        return {}
+
+    def read(self, source: Source) -> DatasetDict:
+        """Raw splits of `source` with columns renamed by `roles`; the verb that every `load` begins with."""
         if self.rows is not None and not source.files and not source.data_dir:
             return self.rows()
         from registry.data.reading import read
@@ -102,7 +112,7 @@ class Task(abc.ABC):
             revision=self.revision,
             hub_splits=self.hub_splits,
             local=self.local,
-            roles=roles,
+            roles=self.roles,
         )
 
     @abc.abstractmethod
@@ -164,7 +174,9 @@ class Task(abc.ABC):
         """Named metrics over the labelled rows; `loss` (mean over items) always among them."""
 
     @abc.abstractmethod
-    def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
+    def decode(
+        self, joined: Mapping[str, Any], examples: Examples, head: Head, tokenizer: PreTrainedTokenizerBase
+    ) -> list[dict[str, Any]]:
         """What a person reads, one dictionary a row of `joined`; `examples` has the same rows in order."""
 
     def inputs(self) -> Mapping[str, str | tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from registry.data.source import Source
+from registry.data.source import Roles, Source
 from registry.heads import SEQUENCE_CLASSIFICATION, Head
 from registry.options import option
 from registry.plugins import not_an_option
@@ -43,18 +43,22 @@ class Classification(Task):
     label: str | tuple[str, ...] = not_an_option("label")
     labels: tuple[str, ...] = not_an_option(())
 
-    problem: str = option("auto", "What a label is; auto: a list is multi_label, a fraction regression.", choices=PROBLEMS)
+    problem: str = option(
+        "auto", "What a label is; auto: a list is multi_label, a fraction regression.", choices=PROBLEMS
+    )
     label_separator: str = option("", "Splits one cell into several labels (multi_label).")
     class_weights: str = option("none", "balanced: rare labels weigh more in the loss.", choices=("none", "balanced"))
     label_smoothing: float = option(0.0, "Share of each target spread over all labels.", minimum=0, maximum=0.99)
     threshold: float = option(0.5, "Probability from which a label is given (multi_label).", minimum=0, maximum=1)
     positive: str = option("", "Label that f1, precision and recall are of, of two; default: the second.")
 
+    @property
+    def roles(self) -> Roles:
+        pair = {"text_pair": self.text_pair} if self.text_pair else {}
+        return {"text": self.text, **pair, "label": self.label}
+
     def load(self, source: Source) -> DatasetDict:
-        roles = {"text": self.text, "label": self.label}
-        if self.text_pair or "text_pair" in source.columns:
-            roles["text_pair"] = self.text_pair or source.columns["text_pair"]
-        return name_labels(self.read(source, roles), self.problem, self.labels, self.label_separator)
+        return name_labels(self.read(source), self.problem, self.labels, self.label_separator)
 
     def head(self, raw: DatasetDict) -> Head:
         train = [label for label in raw["train"]["label"] if label is not None]
@@ -125,7 +129,9 @@ class Classification(Task):
             return found | measures.multi_label(labels[known], scores[known], head.labels, self.threshold)
         return found | measures.single_label(labels[known], scores[known], head.labels, self.positive)
 
-    def decode(self, joined: Mapping[str, Any], examples: Examples, head: Head) -> list[dict[str, Any]]:
+    def decode(
+        self, joined: Mapping[str, Any], examples: Examples, head: Head, tokenizer: PreTrainedTokenizerBase
+    ) -> list[dict[str, Any]]:
         return [describe(scores, head, self.threshold) for scores in np.asarray(joined["scores"])]
 
     def inputs(self) -> Mapping[str, str | tuple[str, ...]]:

@@ -8,7 +8,6 @@ frame by heart does not help.
 
 from __future__ import annotations
 
-import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -18,12 +17,12 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 LABELS = ("negative", "positive")
-NOUNS = tuple(
-    "film book story song show hotel meal soup bread service staff music plot ending camera phone screen garden "
-    "guide lesson".split()
+NOUNS = (
+    *("film", "book", "story", "song", "show", "hotel", "meal", "soup", "bread", "service"),
+    *("staff", "music", "plot", "ending", "camera", "phone", "screen", "garden", "guide", "lesson"),
 )
-GOOD = tuple("great good lovely funny brilliant fresh superb pleasant".split())
-BAD = tuple("awful bad boring dull horrible weak poor terrible".split())
+GOOD = ("great", "good", "lovely", "funny", "brilliant", "fresh", "superb", "pleasant")
+BAD = ("awful", "bad", "boring", "dull", "horrible", "weak", "poor", "terrible")
 NEGATORS = ("not", "never", "hardly")
 STRESS = ("", "", "very", "really", "so")
 OPENINGS = ("", "i thought", "to be honest", "we all agreed that", "my friend said")
@@ -47,8 +46,10 @@ def frames(held_out: bool) -> list[Frame]:
     them do meet in train.
     """
     return [
-        (opening, *shape, verb, closing)
-        for (i, opening), (j, shape), (k, verb) in itertools.product(*map(enumerate, (OPENINGS, SHAPES, VERBS)))
+        (opening, counts, shape, verb, closing)
+        for i, opening in enumerate(OPENINGS)
+        for j, (counts, shape) in enumerate(SHAPES)
+        for k, verb in enumerate(VERBS)
         if ((i + j + k) % 4 == 3) == held_out
         for closing in CLOSINGS
     ]
@@ -63,7 +64,7 @@ def demo_splits(seed: int = 0) -> DatasetDict:
     splits = {}
     for split, size in {"train": 4800, "validation": 600, "test": 600}.items():
         known = frames(held_out=split != "train")
-        rows = []
+        rows: list[tuple[str, str]] = []
         while len(rows) < size:
             label = LABELS[len(rows) % 2]
             text = sentence(draw, known, label)

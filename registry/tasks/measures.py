@@ -129,6 +129,9 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 1
 def _table(labels: Sequence[str], *columns: np.ndarray) -> dict[str, dict[str, float]]:
     names = ("precision", "recall", "f1")
     return {
-        label: {**{name: float(column[i]) for name, column in zip(names, columns, strict=False)}, "support": int(columns[3][i])}
+        label: {
+            **{name: float(column[i]) for name, column in zip(names, columns, strict=False)},
+            "support": int(columns[3][i]),
+        }
         for i, label in enumerate(labels)
     }

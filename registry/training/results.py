@@ -57,22 +57,16 @@ def open_directory(job: Job, setup: Setup) -> tuple[RunDirectory, LoopState]:
 
 def record_of(job: Job) -> Record:
     """What `run.json` says of the job."""
-    run = job.options.run
+    run, model = job.options.run, job.choice.model_name
     return Record(
         task=Named(run.task, options_of(job.task), dataclasses.asdict(tasks.REGISTRY.origin(run.task))),
-        model=Named(*named_model(job)),
+        model=Named(model, options_of(job.spec), dataclasses.asdict(models.REGISTRY.origin(model))),
         source=job.choice.source,
         head=job.head,
         options=job.options.flat(),
         limits=job.limits,
         seed=run.seed,
     )
-
-
-def named_model(job: Job) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """(registered name, options, origin) of the model; a path or Hub id is the `transformer` spec's."""
-    name = job.choice.model_name
-    return name, options_of(job.spec), dataclasses.asdict(models.REGISTRY.origin(name))
 
 
 def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
@@ -125,7 +119,7 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
     directory.predictions.mkdir(parents=True, exist_ok=True)
     beside = directory.predictions / f".{split}.tmp"
     with beside.open("w", encoding="utf-8") as file:
-        for index, decoded in enumerate(job.task.decode(joined, examples, job.head)):
+        for index, decoded in enumerate(job.task.decode(joined, examples, job.head, job.tokenizer)):
             given = {name: values[index] for name, values in examples.items()}
             file.write(json.dumps({**given, **decoded}, ensure_ascii=False) + "\n")
     beside.replace(directory.predictions / f"{split}.jsonl")
