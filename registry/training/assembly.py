@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry import models, tasks
+from registry import tasks
 from registry.data.encoded import Encoded, encode_split
 from registry.data.prepare import Prepared, prepare
 from registry.data.source import Source
 from registry.heads import Head
 from registry.models.base import ModelSource, ModelSpec
+from registry.models.resolution import registered_name, resolve_model
 from registry.options import Options, Resolved, resolve
 from registry.plugins import with_options
 from registry.tasks.base import Limits, Task
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """Task, model and options as asked for, every name resolved; nothing has been read yet."""
+    """Task, model and options as asked for, every name resolved; nothing has been read yet.
+
+    `model_name` is the registered name of the spec, where `--model` was a path or a Hub id.
+    """
 
     resolved: Resolved
     task: Task
     spec: ModelSpec
     source: ModelSource
+    model_name: str
 
     @property
     def options(self) -> Options:
@@ -79,10 +84,10 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     """
     named = resolve(typed, config, {}).options.run
     task = with_options(tasks.get(named.task), named.task_option)
-    spec, source = models.resolve_model(named.model, revision=named.revision)
+    spec, source = resolve_model(named.model, revision=named.revision)
     spec = with_options(spec, named.model_option)
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
-    return Choice(resolve(typed, config, recommended), task, spec, source)
+    return Choice(resolve(typed, config, recommended), task, spec, source, registered_name(named.model))
 
 
 def assemble(choice: Choice, say: Callable[[str], None]) -> Job:

@@ -98,7 +98,7 @@ class Progress:
             values["grad_norm"] = float(grad_norm)
         values["samples_per_second"] = state.examples / state.seconds
         if self.log is not None:
-            self.log.write(state.update, self._epoch(), "train", values)
+            self.log.write(state.update, self.epochs, "train", values)
         shown = {"loss": values["loss"], "lr": values["learning_rate"], "samples/s": values["samples_per_second"]}
         self.display.update(state.update, self.setup.total_updates, shown)
 
@@ -106,13 +106,13 @@ class Progress:
         state = self.state
         trained = self.window.metrics(gather(self.setup.accelerator, self.window.take_reduced()))
         if self.log is not None and trained:
-            self.log.write(state.update, self._epoch(), "train", {k: v for k, v in trained.items() if k != "loss"})
+            self.log.write(state.update, self.epochs, "train", {k: v for k, v in trained.items() if k != "loss"})
         for split in self.job.splits("validation"):
             metrics, _ = self.setup.scorer.score(self.setup.model, self.job.encoded[split])
             is_best = split == "validation" and state.update > 0 and self._select(metrics)
             self.latest[split] = metrics
             if self.log is not None:
-                self.log.write(state.update, self._epoch(), split, metrics)
+                self.log.write(state.update, self.epochs, split, metrics)
             self.display.evaluation(split, state.update, metrics, is_best)
             if is_best:
                 self._save_best()
@@ -143,7 +143,7 @@ class Progress:
     def _not_finite(self) -> None:
         number = self.watch.bad_update or self.state.update
         raise ValueError(
-            f"the loss is not finite at update {number} (epoch {self._epoch():.2f}); nothing was saved after it. "
+            f"the loss is not finite at update {number} (epoch {self.epochs:.2f}); nothing was saved after it. "
             f"A lower --learning-rate, a longer --warmup or --precision fp32 may help"
         )
 
@@ -152,7 +152,9 @@ class Progress:
         self.state.seconds += now - self._since
         self._since = now
 
-    def _epoch(self) -> float:
+    @property
+    def epochs(self) -> float:
+        """Passes over the training rows so far."""
         return self.state.update / max(self.setup.updates_per_epoch, 1)
 
 
