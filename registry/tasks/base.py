@@ -81,6 +81,8 @@ class Task(abc.ABC):
 
     contract: ClassVar[int] = 1
     family: ClassVar[str] = ""
+    prediction_key: ClassVar[str] = "label"
+    """Key of `decode` under which the prediction itself stands, comparable with `truths`."""
 
     description: str = not_an_option("")
     hub: str = not_an_option("")
@@ -182,6 +184,11 @@ class Task(abc.ABC):
     def inputs(self) -> Mapping[str, str | tuple[str, ...]]:
         """Columns that a prediction is made from, and their names in a source; a bare text is the first of them."""
         return {"text": "text"}
+
+    def truths(self, examples: Examples) -> list[Any]:
+        """What each row is labelled with, in the form of `decode`'s `prediction_key`; None where it is not."""
+        rows = examples["row"]
+        return list(examples.get("label") or [None] * len(rows))
 
     @abc.abstractmethod
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:

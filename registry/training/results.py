@@ -110,18 +110,20 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
 
 
 def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dict[str, Any]) -> None:
-    """predictions/<split>.jsonl: the row, what was given, what was predicted."""
-    rows = job.prepared.splits[split]
-    columns = rows[:]
+    """predictions/<split>.jsonl, a line a row: what was given, its `label`, the `prediction` and its scores."""
+    columns = job.prepared.splits[split][:]
     place = {row: index for index, row in enumerate(columns["row"])}
     order = [place[int(row)] for row in joined["row"]]
     examples = {name: [values[i] for i in order] for name, values in columns.items()}
+    labels = job.task.truths(examples)
     directory.predictions.mkdir(parents=True, exist_ok=True)
     beside = directory.predictions / f".{split}.tmp"
     with beside.open("w", encoding="utf-8") as file:
-        for index, decoded in enumerate(job.task.decode(joined, examples, job.head, job.tokenizer)):
+        for index, decoded in enumerate(job.task.decode(joined, examples, job.head)):
             given = {name: values[index] for name, values in examples.items()}
-            file.write(json.dumps({**given, **decoded}, ensure_ascii=False) + "\n")
+            prediction = decoded.pop(job.task.prediction_key)
+            line = {**given, **decoded, "label": labels[index], "prediction": prediction}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
     beside.replace(directory.predictions / f"{split}.jsonl")
 
 
