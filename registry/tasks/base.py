@@ -181,9 +181,9 @@ class Task(abc.ABC):
     ) -> list[dict[str, Any]]:
         """What a person reads, one dictionary a row of `joined`; `examples` has the same rows in order."""
 
-    def inputs(self) -> Mapping[str, str | tuple[str, ...]]:
+    def inputs(self) -> Roles:
         """Columns that a prediction is made from, and their names in a source; a bare text is the first of them."""
-        return {"text": "text"}
+        return {name: source for name, source in self.roles.items() if name not in ("label", "answer", "tags")}
 
     def truths(self, examples: Examples) -> list[Any]:
         """What each row is labelled with, in the form of `decode`'s `prediction_key`; None where it is not."""

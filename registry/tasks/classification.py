@@ -134,9 +134,6 @@ class Classification(Task):
     ) -> list[dict[str, Any]]:
         return [describe(scores, head, self.threshold) for scores in np.asarray(joined["scores"])]
 
-    def inputs(self) -> Mapping[str, str | tuple[str, ...]]:
-        return {"text": self.text, **({"text_pair": self.text_pair} if self.text_pair else {})}
-
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         return input_columns(items, self.inputs())
 
