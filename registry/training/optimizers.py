@@ -1,0 +1,92 @@
+"""Optimizers by name, over groups that carry their own rate and decay."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+Groups = Sequence[dict[str, Any]]
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+LION_BETAS = (0.9, 0.99)
+MOMENTUM = 0.9
+
+
+def build_optimizer(name: str, groups: Groups, *, sharded: bool = False) -> Optimizer:
+    """The optimizer over `groups` (`build_param_groups`).
+
+    Args:
+        sharded: whether the engine cuts parameters into flat pieces (DeepSpeed ZeRO): optimizers that
+            look at whole matrices or layers cannot work on them.
+
+    Raises:
+        ValueError: unknown name, bitsandbytes missing, or an optimizer that the engine's pieces do not suit.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"--optimizer {name!r} is not one of {', '.join(OPTIMIZERS)}")
+    if sharded and name in WHOLE:
+        raise ValueError(
+            f"--optimizer {name} needs whole parameters, but ZeRO cuts them into flat pieces; use adamw or adamw8bit"
+        )
+    if name in EIGHT_BIT and importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(f"--optimizer {name} needs bitsandbytes: pip install bitsandbytes")
+    return OPTIMIZERS[name](groups)
+
+
+def _adamw(groups: Groups) -> Optimizer:
+    devices = {p.device.type for group in groups for p in group["params"]}
+    fused = devices <= {"cpu", "cuda", "mps", "xpu"}  # one kernel a group, five times faster than foreach on a CPU
+    return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON, fused=fused)
+
+
+def _adamw8bit(groups: Groups) -> Optimizer:
+    from bitsandbytes.optim.adamw import AdamW8bit
+
+    return AdamW8bit(groups, betas=BETAS, eps=EPSILON)
+
+
+def _paged_adamw8bit(groups: Groups) -> Optimizer:
+    from bitsandbytes.optim.adamw import PagedAdamW8bit
+
+    return PagedAdamW8bit(groups, betas=BETAS, eps=EPSILON)
+
+
+def _lion8bit(groups: Groups) -> Optimizer:
+    from bitsandbytes.optim.lion import Lion8bit
+
+    return Lion8bit(groups, betas=LION_BETAS)
+
+
+def _adafactor(groups: Groups) -> Optimizer:
+    return torch.optim.Adafactor(groups)
+
+
+def _sgd(groups: Groups) -> Optimizer:
+    return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True)
+
+
+def _lamb(groups: Groups) -> Optimizer:
+    from registry.training.lamb import Lamb
+
+    return Lamb(groups, betas=BETAS, eps=1e-6)
+
+
+OPTIMIZERS: dict[str, Callable[[Groups], Optimizer]] = {
+    "adamw": _adamw,
+    "adamw8bit": _adamw8bit,
+    "paged_adamw8bit": _paged_adamw8bit,
+    "lion8bit": _lion8bit,
+    "adafactor": _adafactor,
+    "sgd": _sgd,
+    "lamb": _lamb,
+}
+EIGHT_BIT = ("adamw8bit", "paged_adamw8bit", "lion8bit")
+WHOLE = ("adafactor", "lamb")
+"""Adafactor factorises over rows and columns, LAMB scales by a parameter's norm."""
