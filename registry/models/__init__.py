@@ -22,6 +22,9 @@ REGISTRY: Registry = Registry(  # type: ignore[type-arg]
         "lstm": "registry.models.recurrent:lstm",
         "bilstm": "registry.models.recurrent:bilstm",
         "textcnn": "registry.models.textcnn:textcnn",
+        "transformer-encoder": "registry.models.encoder:transformer_encoder",
+        "bow": "registry.models.bow:bow",
+        "lexicon": "registry.models.lexicon:lexicon",
     },
     contract="registry.models.base:ModelSpec",
 )

@@ -18,7 +18,7 @@ Level = Literal["word", "character"]
 
 PAD, UNKNOWN, SEPARATOR, MASK = SPECIAL = ("[PAD]", "[UNK]", "[SEP]", "[MASK]")
 
-_WORD = r"\p{Han}|[\w&&[^\p{Han}]]+(?:['’][\w&&[^\p{Han}]]+)*|[^\w\s]"
+_WORD = r"\p{Han}|[\w&&[^\p{Han}]]+(?:'[\w&&[^\p{Han}]]+)*|[^\w\s]"
 
 
 def train_vocabulary(
@@ -57,7 +57,8 @@ def _untrained(level: Level, lowercase: bool) -> Tokenizer:
     from tokenizers.models import WordLevel
 
     tokenizer = Tokenizer(WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
-    steps: list[normalizers.Normalizer] = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
+    steps: list[normalizers.Normalizer] = [normalizers.NFC(), normalizers.Replace("’", "'")]
+    steps += [normalizers.Lowercase()] if lowercase else []
     if level == "word":
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
     else:
