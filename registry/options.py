@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll")
+
 
 def option(
     default: Any = None,
@@ -68,7 +70,68 @@ class Data:
     """Where rows come from"""
 
     data_dir: str | None = option(None, "Local copy of the task's data in its publisher's layout, or a parquet folder.")
+    data_revision: str | None = option(None, "Commit, tag or branch of the data set on the Hub.")
+    train_file: str | None = option(
+        None, "Your own rows: a file or quoted glob (CSV, TSV, JSON, parquet, text, CoNLL)."
+    )
+    validation_file: str | None = option(None, "Your own validation rows.")
+    test_file: str | None = option(None, "Your own test rows.")
+    text_column: str | None = option(None, "Column with the text (qa: the question).")
+    text_pair_column: str | None = option(None, "Column with the second text (qa: the context).")
+    label_column: str | None = option(None, "Column with the label (qa: the answer); a,b,c are indicator columns.")
+    tokens_column: str | None = option(None, "Column with the tokens; its number from 0 in a CoNLL file.")
+    tags_column: str | None = option(None, "Column with the tags; -1 is the last one of a CoNLL file.")
+    sentence_column: str | None = option(None, "Column that numbers sentences in a CSV file with one token a row.")
+    file_format: str | None = option(
+        None, "How your files are written; default: what their suffixes say.", choices=FORMATS
+    )
+    separator: str | None = option(None, "Between the cells of your files; default: by format and first line.")
+    encoding: str = option("utf-8", "Encoding of your files.")
     num_workers: int = option(0, "Processes that tokenise.", minimum=0, affects_training=False)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How rows are divided and checked"""
+
+    split_ratio: str | None = option(
+        None, "Shares of train/validation[/test] where one is missing, taken from train. [0.8/0.1/0.1]"
+    )
+    resplit: bool = option(False, "Merge all labelled splits and divide them anew by --split-ratio.")
+    split_seed: int = option(
+        42, "Seed of splits and subsets, apart from --seed so that seeds can be compared.", minimum=0
+    )
+    train_fraction: float = option(
+        1.0, "Stratified share of the training rows; smaller ones lie within.", above=0, maximum=1
+    )
+    max_train_rows: int | None = option(None, "Training rows, stratified.", minimum=1)
+    max_validation_rows: int | None = option(None, "Validation rows, stratified.", minimum=1)
+    max_test_rows: int | None = option(None, "Test rows, stratified.", minimum=1)
+    drop_invalid: bool = option(
+        False, "Leave rows without text or label out, and say how many; else they are an error."
+    )
+    drop_leaks: bool = option(False, "Remove rows from train whose text also stands in validation or test.")
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is done to every text, at training and ever after"""
+
+    strip_html: bool = option(False, "Remove tags and resolve entities (&amp;).")
+    unicode: str = option("none", "Unicode normalisation.", choices=("none", "NFC", "NFD", "NFKC", "NFKD"))
+    replace: list[str] = option([], "PATTERN=TEXT, a regular expression and what replaces it; repeatable, in order.")
+    lowercase: bool = option(False, "Lower-case.")
+    strip_punctuation: bool = option(False, "Remove punctuation.")
+    collapse_whitespace: bool = option(False, "One blank for each run of white space, none at the ends.")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Noise in training texts, drawn anew every epoch"""
+
+    augment_delete: float = option(0.0, "Share of words that are left out.", minimum=0, maximum=0.9)
+    augment_swap: float = option(0.0, "Share of words that change places with the next one.", minimum=0, maximum=1)
+    augment_spelling: float = option(0.0, "Share of words with a spelling mistake.", minimum=0, maximum=1)
 
 
 @dataclass(frozen=True)
@@ -115,8 +178,16 @@ class Logging:
 class Checkpoints:
     """What a killed run continues from"""
 
-    checkpoint_every: int | None = option(
-        None, "Updates between checkpoints; default: every epoch.", minimum=1, affects_training=False
+    checkpoint_every: str = option("10m", "Updates (500) or minutes (10m) between checkpoints.", affects_training=False)
+    keep: int = option(1, "Checkpoints kept, the newest ones.", minimum=1, affects_training=False)
+    resume: str = option(
+        "auto", "auto continues an unfinished run; never starts anew; or a checkpoint's path.", affects_training=False
+    )
+    save_failure: str = option(
+        "stop",
+        "When a checkpoint cannot be written (a full disk).",
+        choices=("stop", "continue"),
+        affects_training=False,
     )
 
 
@@ -126,6 +197,9 @@ class Options:
 
     run: Run = Run()
     data: Data = Data()
+    splits: Splits = Splits()
+    cleaning: Cleaning = Cleaning()
+    augmentation: Augmentation = Augmentation()
     text: Text = Text()
     optimization: Optimization = Optimization()
     evaluation: Evaluation = Evaluation()

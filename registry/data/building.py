@@ -11,14 +11,11 @@ import pyarrow.compute as pc
 
 from registry.data.formats.chunks import Chunk
 from registry.data.places import place_of, remember
-from registry.data.roles import LISTS, Choice, apply, choose
+from registry.data.roles import LISTS, TEXTS, Choices, apply, choose, flag
 from registry.data.source import Roles
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-TEXTS = ("text", "text_pair", "question", "context")
-"""Canonical columns that hold a text."""
 
 _NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?\s*")
 
@@ -72,7 +69,8 @@ def canonical_tables(
     aloud: bool,
 ) -> Iterator[tuple[pa.Table, str, Chunk]]:
     """(canonical table, file, chunk); columns are chosen anew for every file."""
-    file, choices = "", {}  # type: str, dict[str, Choice]
+    file = ""
+    choices: Choices = {}
     for name, chunk in chunks:
         if name != file:
             choices = choose(chunk.table.column_names, roles, named, optional, name, aloud and not file)
@@ -100,8 +98,8 @@ def _refuse_numbers(table: pa.Table, file: str) -> None:
         if role in table.column_names:
             texts = [text for text in table[role][:1000].to_pylist() if text]
             if texts and all(_NUMBER.fullmatch(text) for text in texts):
-                flag = f"--{role.replace('_', '-')}-column"
-                raise ValueError(f"{file}: the {role} column holds only numbers ({texts[0]}, …); name another: {flag}")
+                what = f"the column taken as {role} holds only numbers ({texts[0]}, …)"
+                raise ValueError(f"{file}: {what}; choose another with {flag(role)}")
 
 
 def _refuse_unequal(table: pa.Table, file: str, chunk: Chunk) -> None:

@@ -100,7 +100,7 @@ def load_encoded(folder: Path) -> Encoded:
     for name, kind in _meta(folder)["columns"].items():
         offsets = np.fromfile(folder / f"{name}.offsets", np.int64) if kind["ragged"] else None
         columns[name] = Column(_mapped(folder / f"{name}.values", np.dtype(kind["dtype"])), offsets)
-    return Encoded(columns)
+    return Encoded(columns, fingerprint=folder.name)
 
 
 def _take(column: Column, at: np.ndarray) -> Sequence[Any]:

@@ -14,11 +14,17 @@ from registry.data.source import Roles
 
 logger = logging.getLogger(__name__)
 
+TEXTS = ("text", "text_pair", "question", "context")
+"""Canonical columns that hold a text."""
+
 LISTS = ("tokens", "tags")
 """Canonical columns that hold a list of strings a row."""
 
 CLASSES = ("label", "answer")
 """Canonical columns that hold the name of a class; an empty cell is None."""
+
+FLAGS = {"question": "text", "context": "text_pair", "answer": "label"}
+"""Canonical columns that a person names by the flag of another one."""
 
 _SET = ("1", "1.0", "true", "yes", "y", "x")
 
@@ -48,19 +54,20 @@ def choose(
     Raises:
         ValueError: a column is missing, or several could be meant; lists the columns there are.
     """
-    chosen = {}
-    for role in {**dict.fromkeys(roles), **dict.fromkeys(named)}:
+    named = _by_role(named, roles)
+    chosen: dict[str, Choice] = {}
+    for role in roles:
         asked = named.get(role)
         wanted = asked or roles[role]
         found = _match(names, (wanted,) if isinstance(wanted, str) else tuple(wanted), asked is not None)
         if len(found) > 1:
-            raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {_flag(role)}")
+            raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {flag(role)}")
         if found:
             chosen[role] = Choice(_parts(names, found[0]))
         elif asked or role not in optional:
             chosen[role] = Choice((_last_resort(names, roles, chosen, role, asked, where),))
         if aloud and role in chosen and not asked and not isinstance(wanted, str):
-            logger.warning("%s: taking column %r as %s (%s)", where, chosen[role].columns[0], role, _flag(role))
+            logger.warning("%s: taking column %r as %s (%s)", where, chosen[role].columns[0], role, flag(role))
     return chosen
 
 
@@ -84,6 +91,15 @@ def apply(table: pa.Table, choices: Choices, where: str) -> pa.Table:
             raise ValueError(f"{where}: column {name!r} holds {kinds[0]}, where {role} needs {kinds[1]}")
         columns[role] = column if is_list or role not in CLASSES else _label(column)
     return pa.table(columns)
+
+
+def _by_role(named: Mapping[str, str], roles: Roles) -> dict[str, str]:
+    """Named columns under the task's own roles ("text" is the question where a task has questions)."""
+    own = {FLAGS.get(role, role): role for role in roles} | {role: role for role in roles}
+    for role in named:
+        if role not in own:
+            raise ValueError(f"{flag(role)}: this task has no {role}; it has {', '.join(roles)}")
+    return {own[role]: column for role, column in named.items()}
 
 
 def _match(names: Sequence[str], wanted: Sequence[str], asked: bool) -> list[str]:
@@ -121,7 +137,7 @@ def _last_resort(names: Sequence[str], roles: Roles, chosen: Choices, role: str,
     if asked is None and len(left) == 1 and not isinstance(roles[role], str):
         return left[0]
     what = f"no column {asked!r}" if asked else f"which column is {role}?"
-    raise ValueError(f"{where}: {what}; the columns are {', '.join(names)}: choose with {_flag(role)}")
+    raise ValueError(f"{where}: {what}; the columns are {', '.join(names)}: choose with {flag(role)}")
 
 
 def _indicated(table: pa.Table, columns: Sequence[str]) -> pa.Array:
@@ -136,5 +152,6 @@ def _label(column: Any) -> Any:
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
 
 
-def _flag(role: str) -> str:
-    return f"--{role.replace('_', '-')}-column"
+def flag(role: str) -> str:
+    """The option that names the column of a role."""
+    return f"--{FLAGS.get(role, role).replace('_', '-')}-column"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from registry.options import Data
+
 
 @dataclass(frozen=True)
 class FileFormat:
@@ -70,3 +72,29 @@ class Source:
     columns: Mapping[str, str] = field(default_factory=dict)
     revision: str | None = None
     format: FileFormat = FileFormat()
+
+
+def source_of(data: Data) -> Source:
+    """The source that a person's options name.
+
+    Raises:
+        ValueError: files for other splits but none to train on.
+    """
+    files = {"train": data.train_file, "validation": data.validation_file, "test": data.test_file}
+    given = {split: path for split, path in files.items() if path}
+    if given and not data.train_file:
+        raise ValueError(f"--{next(iter(given))}-file needs --train-file beside it")
+    roles = ("text", "text_pair", "label", "tokens", "tags")
+    columns = {role: getattr(data, f"{role}_column") for role in roles}
+    return Source(
+        data_dir=data.data_dir,
+        files=given,
+        columns={role: column for role, column in columns.items() if column},
+        revision=data.data_revision,
+        format=FileFormat(
+            kind=data.file_format or "",
+            separator=(data.separator or "").replace("\\t", "\t"),
+            sentence=data.sentence_column or "",
+            encoding=data.encoding,
+        ),
+    )

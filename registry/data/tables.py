@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,32 +26,46 @@ MEMORY = 256 * 1024 * 1024
 def collect(tables: Iterator[pa.Table], limit: int = MEMORY) -> Dataset | None:
     """The rows of all tables (of one schema), or None where there are none.
 
-    Above `limit` bytes they go to a temporary Arrow file, whose name is removed at once: it lives as
-    long as the process maps it, and nothing is left behind however the process ends.
+    Above `limit` bytes they go to an Arrow file that lives as long as this process.
     """
     from datasets import Dataset
-    from datasets.table import InMemoryTable, MemoryMappedTable
+    from datasets.table import InMemoryTable
 
     kept: list[pa.Table] = []
+    size = 0
     for table in tables:
         kept.append(table)
-        if sum(t.nbytes for t in kept) > limit:
-            with tempfile.TemporaryDirectory(prefix="rows-", dir=_folder()) as folder:
-                path = Path(folder) / "rows.arrow"
-                _write(path, kept, tables)
-                return Dataset(MemoryMappedTable.from_file(str(path)))
+        size += table.nbytes
+        if size > limit:
+            path = Path(tempfile.mkdtemp(dir=_folder())) / "rows.arrow"
+            _write(path, kept, tables)
+            return Dataset.from_file(str(path))
     return Dataset(InMemoryTable(pa.concat_tables(kept).combine_chunks())) if kept else None
 
 
 def _write(path: Path, first: list[pa.Table], rest: Iterator[pa.Table]) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, first[0].schema) as writer:
-        while first:
-            writer.write_table(first.pop(0))
-        for table in rest:
-            writer.write_table(table)
+    try:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, first[0].schema) as writer:
+            while first:
+                writer.write_table(first.pop(0))
+            for table in rest:
+                writer.write_table(table)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written ({error.strerror or error}); REGISTRY_CACHE moves it") from None
 
 
+@cache
 def _folder() -> Path:
-    folder = default_cache_dir()  # not the system's, which is often in memory
+    """A folder of this process, removed when it ends; those of processes that were killed go now.
+
+    It lies in the cache directory because the system's temporary files are often kept in memory.
+    """
+    host = socket.gethostname()
+    rows = default_cache_dir() / "rows"
+    for other in rows.glob(f"{host}-*"):
+        if not Path(f"/proc/{other.name.rpartition('-')[2]}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(other, ignore_errors=True)
+    folder = rows / f"{host}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

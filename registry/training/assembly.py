@@ -5,16 +5,15 @@ The process that prepares data is the first one; the others wait for it and read
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry import tasks
+from registry.data.cache import default_cache_dir
 from registry.data.encoded import Encoded, encode_split
 from registry.data.prepare import Prepared, prepare
-from registry.data.source import Source
+from registry.data.source import source_of
 from registry.heads import Head
 from registry.models.base import ModelSource, ModelSpec
 from registry.models.resolution import registered_name, resolve_model
@@ -97,7 +96,7 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
         ValueError: whatever is wrong with the data, naming file, row and column.
     """
     options, task = choice.options, choice.task
-    prepared = prepare(task.load(Source(data_dir=options.data.data_dir)))
+    prepared = prepare(task.load(source_of(options.data)), options.splits, options.cleaning)
     head = task.head(prepared.splits)
     if head.kind not in choice.spec.heads:
         able = ", ".join(choice.spec.heads)
@@ -111,19 +110,12 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
             lambda rows: task.encode(rows, tokenizer, head, limits),
             rows,
             fingerprint=f"{task!r} {head!r} {limits!r} {tokenizer_fingerprint(tokenizer)}",
-            cache_dir=cache_directory(),
+            cache_dir=default_cache_dir(),
             num_workers=options.data.num_workers,
         )
         for name, rows in prepared.splits.items()
     }
     return Job(choice, prepared, head, tokenizer, limits, encoded)
-
-
-def cache_directory() -> Path:
-    """Where encoded rows are kept: REGISTRY_CACHE, else the user's cache folder."""
-    given = os.environ.get("REGISTRY_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(given) if given else base / "finetune-registry"
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from registry.data.formats.chunks import Chunk
 from registry.data.source import FileFormat
+from registry.options import FORMATS
 
-KINDS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll")
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -54,7 +54,7 @@ def read_chunks(path: Path, format: FileFormat, lists: bool = False) -> Iterator
         return text.read_first_blank(path, format)
     if kind == "text":
         return text.read_text(path, format)
-    raise ValueError(f"--file-format: {kind!r} is not one of {', '.join(KINDS)}")
+    raise ValueError(f"--file-format: {kind!r} is not one of {', '.join(FORMATS)}")
 
 
 def _read_table(path: Path, format: FileFormat, separator: str, lists: bool) -> Iterator[Chunk]:

@@ -51,7 +51,8 @@ def _transposed(sentence: list[list[str]]) -> list[list[str]]:
 
 def sentences_of(path: Path, lines: Iterator[Row], width: int, divider: int | None = None) -> Iterator[Sentence]:
     """Lines put together up to an empty one, or until the column `divider` has another value."""
-    begin, current = 0, None  # type: tuple[int, str | None]
+    begin = 0
+    current: str | None = None
     sentence: list[list[str]] = []
     for number, cells in lines:
         blank = not any(cells) or cells[0] == "-DOCSTART-"
