@@ -7,7 +7,6 @@ transformers knows ("bert", "modernbert"), which needs no files at all.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,54 +34,48 @@ def is_architecture(name: str) -> bool:
     return name in CONFIG_MAPPING
 
 
-def read_config(source: ModelSource) -> PreTrainedConfig:
-    """The configuration that `source` names.
+def read_config(source: ModelSource, changes: Mapping[str, Any]) -> PreTrainedConfig:
+    """The configuration that `source` names, with `changes` in it.
 
     Raises:
-        ValueError: there is none; says what would be right.
+        ValueError: there is none, or it has no such values; says what would be right.
     """
-    from transformers import CONFIG_MAPPING, AutoConfig
+    from transformers import CONFIG_MAPPING
 
-    if source.from_scratch and source.path in CONFIG_MAPPING and not Path(source.path).is_dir():
-        return CONFIG_MAPPING[source.path]()
-    if Path(source.path).is_dir() and not (Path(source.path) / "config.json").is_file():
+    values = read_values(source)
+    kind = str(values.get("model_type"))
+    if kind not in CONFIG_MAPPING:
+        raise ValueError(f"model {source.path!r}: its model_type {kind!r} is not an architecture of transformers")
+    config_class = CONFIG_MAPPING[kind]
+    changes = {config_class.attribute_map.get(key, key): value for key, value in changes.items()}
+    _check_known(changes, {*config_class().to_dict(), *values}, kind)
+    try:
+        return config_class.from_dict({**_cut_lists(values, changes), **changes}, name_or_path=source.path)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"model {source.path!r}: its configuration is not valid ({reason})") from error
+
+
+def read_values(source: ModelSource) -> dict[str, Any]:
+    """What `config.json` of a Hub id or local directory holds; of an architecture from scratch, its name alone."""
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+    folder = Path(source.path)
+    if source.from_scratch and source.path in CONFIG_MAPPING and not folder.is_dir():
+        return {"model_type": source.path}
+    if folder.is_dir() and not (folder / "config.json").is_file():
         raise ValueError(f"{source.path}: no config.json, so it is no model that from_pretrained reads")
     try:
-        return AutoConfig.from_pretrained(
-            source.path, revision=source.revision, trust_remote_code=source.trust_remote_code
-        )
-    except (OSError, ValueError, KeyError) as error:
+        values, _ = PreTrainedConfig.get_config_dict(source.path, revision=source.revision)
+    except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"model {source.path!r} cannot be read as a Hub id or local directory: {reason}") from error
+    return {key: value for key, value in values.items() if key not in UNTRUSTED}
 
 
 def read_saved_config(directory: Path) -> PreTrainedConfig:
-    """The configuration in a directory that `save` wrote, without anything in it that chooses code."""
-    from transformers import CONFIG_MAPPING
-
-    values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    kind = values.get("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise ValueError(f"{directory / 'config.json'}: model_type {kind!r} is not an architecture of transformers")
-    return CONFIG_MAPPING[kind].from_dict({key: value for key, value in values.items() if key not in UNTRUSTED})
-
-
-def override(config: PreTrainedConfig, values: Mapping[str, Any]) -> None:
-    """Set configuration values by name, in place.
-
-    Raises:
-        ValueError: the architecture has no such value (suggests the nearest), or it is of another type.
-    """
-    known = [key for key in config.to_dict() if not key.startswith("_")]
-    for key, value in values.items():
-        if not hasattr(config, key) or key.startswith("_") or callable(getattr(config, key)):
-            close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f"; did you mean {', '.join(close)}?" if close else f"; it has {', '.join(sorted(known))}"
-            raise ValueError(f"--model-option {key}: {config.model_type} has no such option{hint}")
-        present = getattr(config, key)
-        if present is not None and not _same_type(present, value):
-            raise ValueError(f"--model-option {key}={value}: expected a value like {present!r}")
-        setattr(config, key, value)
+    """The configuration in a directory that `save` wrote."""
+    return read_config(ModelSource(path=str(directory)), {})
 
 
 def set_dropout(config: PreTrainedConfig, dropout: float) -> None:
@@ -121,9 +114,19 @@ def set_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase)
         config.decoder_start_token_id = getattr(tokenizer, meant)
 
 
-def _same_type(present: Any, value: Any) -> bool:
-    if isinstance(present, bool) or isinstance(value, bool):
-        return isinstance(present, bool) and isinstance(value, bool)
-    if isinstance(present, float):
-        return isinstance(value, (int, float))
-    return isinstance(value, type(present))
+def _check_known(changes: Mapping[str, Any], known: set[str], kind: str) -> None:
+    for key in changes:
+        if key not in known or key.startswith("_"):
+            close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+            hint = f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(sorted(known))}"
+            raise ValueError(f"--model-option {key}: {kind} has no such option; {hint}")
+
+
+def _cut_lists(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with lists of one entry a layer as long as the new number of layers; too short ones are left out."""
+    before, layers = values.get("num_hidden_layers"), changes.get("num_hidden_layers")
+    if layers is None or before is None:
+        return dict(values)
+    per_layer = {key for key, value in values.items() if isinstance(value, list) and len(value) == before}
+    kept = {key: value for key, value in values.items() if key not in per_layer or layers <= before}
+    return {key: value[:layers] if key in per_layer else value for key, value in kept.items()}

@@ -38,6 +38,3 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "mt5": _T5,
 }
 """model_type of transformers -> option values by name."""
-
-ENCODER_ONLY = ("t5", "mt5", "umt5", "longt5")
-"""Encoder-decoders whose encoder alone classifies best: their text vector is the mean of its states."""

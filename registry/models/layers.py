@@ -16,22 +16,31 @@ from torch import nn
 def layer_map(module: nn.Module) -> dict[str, int]:
     """Depth of every parameter by name: 0 for embeddings, 1 to n for layers, n + 1 for the head.
 
-    Norms after the last layer belong to it; poolers and whatever stands outside the backbone are head.
-    Layers whose weights are shared (ALBERT) count once.
+    Norms after a stack belong to its last layer; poolers and whatever stands outside the backbone are
+    head, but for weights that they share with embeddings. Layers that share weights (ALBERT) count once.
     """
-    prefix, backbone = find_backbone(module)
-    stacks = layer_stacks(backbone)
-    last = max((depth for depth, _ in stacks.values()), default=0)
-    depths: dict[str, int] = {}
+    _, backbone = find_backbone(module)
+    layers = {path: depth for path, (depth, _) in layer_stacks(backbone).items()}
+    head = max(layers.values(), default=0) + 1
+    depths: dict[int, int] = {}
     begun = False
-    for name, _ in backbone.named_parameters():
-        owner = backbone.get_submodule(name.rpartition(".")[0])
-        depth = next((d for path, (d, _) in stacks.items() if name.startswith(path + ".")), None)
-        begun = begun or depth is not None
-        if depth is None:
-            depth = 0 if not begun or isinstance(owner, nn.Embedding) else last if _is_norm(owner) else last + 1
-        depths[f"{prefix}{name}"] = depth
-    return {name: depths.get(name, last + 1) for name, _ in module.named_parameters()}
+    for name, parameter in backbone.named_parameters():
+        inside = next((depth for path, depth in layers.items() if name.startswith(path + ".")), None)
+        begun = begun or inside is not None
+        depths[id(parameter)] = _outside(name, backbone, layers, head, begun) if inside is None else inside
+    return {name: depths.get(id(parameter), head) for name, parameter in module.named_parameters()}
+
+
+def _outside(name: str, backbone: nn.Module, layers: Mapping[str, int], head: int, begun: bool) -> int:
+    """Depth of a parameter of the backbone that is in none of its layers."""
+    path = name.rpartition(".")[0]
+    owner = backbone.get_submodule(path)
+    if isinstance(owner, nn.Embedding) or "embed" in path or not layers:
+        return 0
+    if all(len(getattr(p, "ds_shape", p.shape)) == 1 for p in owner.parameters(recurse=False)):
+        parent = path.rpartition(".")[0]
+        return max((depth for layer, depth in layers.items() if layer.startswith(parent)), default=head - 1)
+    return head if begun else 0
 
 
 def find_backbone(module: nn.Module) -> tuple[str, nn.Module]:
@@ -118,10 +127,6 @@ def _keep_in_eval(module: nn.Module) -> None:
 
 def _stay_in_eval(part: nn.Module, mode: bool = True) -> nn.Module:
     return type(part).train(part, False)
-
-
-def _is_norm(part: nn.Module) -> bool:
-    return all(len(getattr(p, "ds_shape", p.shape)) == 1 for p in part.parameters(recurse=False))
 
 
 def _is_pointwise(part: nn.Module) -> bool:

@@ -61,12 +61,10 @@ def _recorded(run: Path) -> dict:
 
 
 def _with_family_defaults(spec: ModelSpec, source: ModelSource) -> ModelSpec:
-    from registry.models.configs import read_config
-    from registry.models.families import DEFAULTS, ENCODER_ONLY
+    from registry.models.configs import read_values
+    from registry.models.families import DEFAULTS
 
-    kind = read_config(source).model_type
-    spec = dataclasses.replace(spec, defaults=DEFAULTS.get(kind, {}))
-    return with_options(spec, {"pooling": "mean"}) if kind in ENCODER_ONLY else spec
+    return dataclasses.replace(spec, defaults=DEFAULTS.get(read_values(source).get("model_type", ""), {}))
 
 
 def _is_architecture(name: str) -> bool:

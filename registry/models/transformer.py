@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from registry.heads import MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
 from registry.models.base import ModelSource, ModelSpec, Texts
 from registry.models.configs import (
-    override,
     read_config,
     read_saved_config,
     set_dropout,
@@ -27,6 +26,8 @@ from registry.plugins import not_an_option, option, other_options
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+    from registry.models.head_plans import HeadPlan
 
 HEADS = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, MASKED_LM)
 
@@ -80,7 +81,7 @@ class Transformer(ModelSpec):
         if source.from_scratch:
             set_vocabulary(config, tokenizer)
             return new_module(self._plan(config, head), config)
-        module = pretrained_module(self._plan(config, head), config, source)
+        module = pretrained_module(self._plan(config, head), config, source, len(tokenizer))
         reinitialise(module, self.layer_map(module), self.reinit_layers)
         return module
 
@@ -116,8 +117,7 @@ class Transformer(ModelSpec):
         return dataclasses.replace(source, path=self.architecture, from_scratch=True)
 
     def _config(self, source: ModelSource) -> PreTrainedConfig:
-        config = read_config(source)
-        override(config, self.config)
+        config = read_config(source, self.config)
         if self.dropout is not None:
             set_dropout(config, self.dropout)
         if hasattr(config, "use_cache"):
@@ -129,15 +129,15 @@ class Transformer(ModelSpec):
         if self.attention != "auto":
             config._attn_implementation = self.attention
 
-    def _plan(self, config: PreTrainedConfig, head: Head) -> Any:
-        from registry.models.building import plan_head
+    def _plan(self, config: PreTrainedConfig, head: Head) -> HeadPlan:
+        from registry.models.head_plans import plan_head
 
         return plan_head(config, head, self.pooling, self.head_hidden, self.dropout)
 
 
 def _fitted(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """The tokenizer with the inputs, the pad token and the longest text that suit the architecture."""
-    from registry.models.building import skeleton
+    from registry.models.skeleton import skeleton
     from registry.models.tokenizers import fit_tokenizer
 
     accepted, positions = skeleton(config)

@@ -1,0 +1,38 @@
+"""What an architecture looks like, from a module without weights."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import nn
+from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
+
+from registry.models.building import whole_parameters
+from registry.models.head_plans import first_class
+
+
+def skeleton(config: PreTrainedConfig) -> tuple[list[str], int | None]:
+    """Inputs that the architecture is given, and how many positions it has; no weights are made.
+
+    A model that padding would disturb is given no attention mask, and so batches of equal length.
+    """
+    with torch.device("meta"), whole_parameters():
+        model = first_class(MODEL_MAPPING[type(config)])._from_config(config)
+    inputs = set(inspect.signature(model.forward).parameters)
+    if not _masks_padding(model):
+        inputs.discard("attention_mask")
+    types = getattr(config, "type_vocab_size", None)
+    if types is not None and types < 2:
+        inputs.discard("token_type_ids")
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None:
+        tables = [p for p in model.modules() if isinstance(p, nn.Embedding) and p.num_embeddings == positions]
+        positions -= max((p.padding_idx + 1 for p in tables if p.padding_idx is not None), default=0)
+    return sorted(inputs), positions
+
+
+def _masks_padding(model: PreTrainedModel) -> bool:
+    """Whether nothing but masked attention mixes positions: no convolution, no neighbours' embeddings."""
+    mixes = any(isinstance(part, nn.Conv1d) and part.kernel_size[0] > 1 for part in model.modules())
+    return not mixes and not getattr(model.config, "trigram_input", False)
