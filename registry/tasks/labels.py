@@ -40,7 +40,14 @@ def name_labels(raw: DatasetDict, problem: str, labels: Sequence[str], separator
     if problem == "multi_label":
         several = _several(labels, separator)
         return map_column(raw, "label", several, List(Value("string")))
-    return map_column(raw, "label", _name(labels), Value("string"))
+    return name_column(raw, "label", labels)
+
+
+def name_column(raw: DatasetDict, column: str, labels: Sequence[str]) -> DatasetDict:
+    """`raw` with `column` as names of `labels`, where any are declared; a source may hold indices into them."""
+    from datasets import Value
+
+    return map_column(raw, column, _name(column, labels), Value("string"))
 
 
 def guess_problem(raw: DatasetDict, labels: Sequence[str], separator: str) -> str:
@@ -121,7 +128,7 @@ def _number(value: Any) -> float | None:
         raise ValueError(f"column label: {value!r} is not a number (regression)") from None
 
 
-def _name(labels: Sequence[str]) -> Callable[[Any], str | None]:
+def _name(column: str, labels: Sequence[str]) -> Callable[[Any], str | None]:
     """A label as its source has it (a name, or an index into `labels`) -> its name."""
     known = set(labels)
 
@@ -132,13 +139,13 @@ def _name(labels: Sequence[str]) -> Callable[[Any], str | None]:
             return None
         if str(value).isdecimal() and int(value) < len(labels):
             return labels[int(value)]
-        raise ValueError(f"column label: {value!r} is not a label of the task{closest(str(value), labels)}")
+        raise ValueError(f"column {column}: {value!r} is not a label of the task{closest(str(value), labels)}")
 
     return name
 
 
 def _several(labels: Sequence[str], separator: str) -> Callable[[Any], list[str] | None]:
-    name = _name(labels)
+    name = _name("label", labels)
 
     def names(value: Any) -> list[str] | None:
         if value is None:

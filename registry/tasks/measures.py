@@ -135,3 +135,31 @@ def _table(labels: Sequence[str], *columns: np.ndarray) -> dict[str, dict[str, f
         }
         for i, label in enumerate(labels)
     }
+
+
+def ranking(ranks: np.ndarray, scores: np.ndarray, threshold: float) -> Metrics:
+    """Metrics of ranked answers.
+
+    `unseen_answers` have rank 0: no model could give them, and they count as wrong. `coverage` is
+    the share of questions answered with a score of at least `threshold`, `accuracy_answered` the
+    accuracy on those.
+
+    Args:
+        ranks: (questions,) place of the right answer from 1; 0 where it is outside the label space.
+        scores: (questions,) probability of the first answer.
+    """
+    if not len(ranks):
+        return {"support": 0}
+    answered = scores >= threshold
+    found: Metrics = {
+        "accuracy": float((ranks == 1).mean()),
+        "top3_accuracy": float(((ranks > 0) & (ranks <= 3)).mean()),
+        "top5_accuracy": float(((ranks > 0) & (ranks <= 5)).mean()),
+        "mrr": float(np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0).mean()),
+        "coverage": float(answered.mean()),
+        "unseen_answers": int((ranks == 0).sum()),
+        "support": len(ranks),
+    }
+    if answered.any():
+        found["accuracy_answered"] = float((ranks[answered] == 1).mean())
+    return found

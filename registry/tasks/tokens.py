@@ -68,6 +68,14 @@ def frame_of(tokenizer: PreTrainedTokenizerBase, pair: bool = False) -> Frame:
     return Frame(ids[cuts[0]], ids[cuts[1]], ids[cuts[2]], kept or None)
 
 
+def room_for(frame: Frame, limits: Limits) -> int:
+    """Tokens that fit between the special ones; ValueError where none do."""
+    room = limits.max_length - frame.size
+    if room < 2:
+        raise ValueError(f"--max-length {limits.max_length} leaves no room beside {frame.size} special tokens")
+    return room
+
+
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Ids of each text without special tokens, uncut."""
     return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
@@ -100,9 +108,7 @@ def encode_texts(
 ) -> dict[str, list[Any]]:
     """`input_ids`, `truncated` and, for pairs of models that tell them apart, `token_type_ids`."""
     frame = frame_of(tokenizer, pair=pairs is not None)
-    room = limits.max_length - frame.size
-    if room < 1 + (pairs is not None):
-        raise ValueError(f"--max-length {limits.max_length} leaves no room beside {frame.size} special tokens")
+    room = room_for(frame, limits)
     firsts = token_ids(tokenizer, texts)
     seconds = token_ids(tokenizer, pairs) if pairs is not None else [[] for _ in firsts]
     columns: dict[str, list[Any]] = {"input_ids": [], "truncated": []}
