@@ -135,9 +135,7 @@ class Ner(Task):
         logits, labels = outputs["logits"].float(), batch["labels"]
         predictions = outputs["predictions"] if "predictions" in outputs else logits.argmax(-1)
         counts = (labels != IGNORE).sum(-1).float()
-        losses = _word_losses(logits, labels).sum(-1)
-        if "loss_sum" in outputs:
-            losses = outputs["loss_sum"].float() * counts / counts.sum().clamp(min=1)
+        losses = outputs["scored_loss"] if "scored_loss" in outputs else _word_losses(logits, labels).sum(-1)
         return {
             "row": batch["row"],
             "words": batch["words"],
