@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.models.base import ModelSource
+from registry.models.base import ModelSource, Texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,8 +45,10 @@ def given_tokenizer(directory: str) -> PreTrainedTokenizerBase:
     return BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=lowercase)
 
 
-def train_tokenizer(kind: str, texts: Iterable[str], size: int) -> PreTrainedTokenizerBase:
+def train_tokenizer(kind: str, texts: Texts, size: int) -> PreTrainedTokenizerBase:
     """A tokenizer of the architecture's own kind (WordPiece, byte-level BPE, Unigram), trained on `texts`.
+
+    The same texts give the same tokenizer in every process.
 
     Args:
         kind: a model_type of transformers; WordPiece where that one has no trainable tokenizer.
@@ -57,7 +60,42 @@ def train_tokenizer(kind: str, texts: Iterable[str], size: int) -> PreTrainedTok
     trainable: Any = getattr(transformers, TOKENIZER_MAPPING_NAMES.get(kind) or "", None)
     if trainable is None or trainable is transformers.TokenizersBackend:
         trainable = transformers.BertTokenizer
-    return trainable().train_new_from_iterator(texts, size, show_progress=False)
+    if type(trainable().backend_tokenizer.model).__name__ == "WordPiece":
+        return _train_wordpiece(trainable, texts, size)
+    return trainable().train_new_from_iterator(texts(), size, show_progress=False)
+
+
+def _train_wordpiece(trainable: Any, texts: Texts, size: int) -> PreTrainedTokenizerBase:
+    """WordPiece of a class of transformers, as its own training does it but reproducibly.
+
+    The library numbers "##" characters in the order of a hash table that differs in every process, and
+    breaks ties between merges by number: given the alphabet in order, it learns the same everywhere.
+    """
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.trainers import WordPieceTrainer
+
+    blank = trainable()
+    normalizer, splitter = blank.backend_tokenizer.normalizer, blank.backend_tokenizer.pre_tokenizer
+    counts: Counter[str] = Counter()
+    continuing: set[str] = set()
+    for text in texts():
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)):
+            counts.update(word)
+            continuing.update(word[1:])
+    alphabet = sorted(counts, key=lambda character: (-counts[character], character))[: size // 2]
+    special = sorted(blank.get_vocab(), key=blank.get_vocab().__getitem__)
+    learner = Tokenizer(WordPiece(unk_token=blank.unk_token))
+    learner.normalizer, learner.pre_tokenizer = normalizer, splitter
+    trainer = WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=special + [f"##{character}" for character in alphabet if character in continuing],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts(), trainer)
+    return trainable(vocab=learner.get_vocab())
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, accepted: Iterable[str], positions: int | None) -> None:

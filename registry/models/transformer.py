@@ -64,7 +64,7 @@ class Transformer(ModelSpec):
         if self.vocabulary:
             tokenizer = given_tokenizer(self.vocabulary)
         elif source.from_scratch:
-            tokenizer = train_tokenizer(config.model_type, texts(), self.vocabulary_size)
+            tokenizer = train_tokenizer(config.model_type, texts, self.vocabulary_size)
         else:
             tokenizer = load_tokenizer(source)
         return _fitted(tokenizer, config)
