@@ -57,6 +57,8 @@ class Run:
     task: str = option("demo", "Registered task (scripts/plugins.py list shows them).")
     model: str = option("tiny", "Registered model, Hub id, local directory or run directory.")
     revision: str | None = option(None, "Commit, tag or branch of the model on the Hub.")
+    from_scratch: bool = option(False, "Random weights, and a tokenizer trained on the task's texts.")
+    trust_remote_code: bool = option(False, "Run code that the model's repository brings.")
     task_option: dict[str, str] = option({}, "KEY=VALUE of the task; repeatable.")
     model_option: dict[str, str] = option({}, "KEY=VALUE of the model; `dropout` sets every dropout; repeatable.")
     output_dir: str | None = option(None, "Run directory; default runs/<task>-<model>-<n>.", affects_training=False)
@@ -155,6 +157,7 @@ class Optimization:
     schedule: str = option("linear", "Learning rate after warm-up.")
     weight_decay: float = option(0.01, "Decoupled decay; never on biases and norms.", minimum=0)
     clip_norm: float = option(1.0, "Largest gradient norm; 0 switches clipping off.", minimum=0)
+    freeze: str | None = option(None, "Part that is not trained: encoder, embeddings, or a number of lowest layers.")
     precision: str = option("auto", "Arithmetic of forward and backward.", choices=("auto", "fp32", "fp16", "bf16"))
 
 

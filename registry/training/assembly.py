@@ -83,7 +83,12 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     """
     named = resolve(typed, config, {}).options.run
     task = with_options(tasks.get(named.task), named.task_option)
-    spec, source = resolve_model(named.model, revision=named.revision)
+    spec, source = resolve_model(
+        named.model,
+        revision=named.revision,
+        from_scratch=named.from_scratch,
+        trust_remote_code=named.trust_remote_code,
+    )
     spec = with_options(spec, named.model_option)
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
     return Choice(resolve(typed, config, recommended), task, spec, source, registered_name(named.model))
