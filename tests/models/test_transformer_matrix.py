@@ -1,0 +1,85 @@
+"""Every architecture, from a tiny random configuration with a tokenizer of its kind, on every head it has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from architectures import SIZES
+from peft import LoraConfig, get_peft_model
+
+from registry.heads import HEAD_KINDS, MASKED_LM, SEQUENCE_CLASSIFICATION
+from registry.models.base import ModelSource
+from registry.models.layers import find_backbone, layer_stacks, lora_targets
+from registry.models.transformer import Transformer
+from registry.plugins import resolve
+from registry.testing.bench import Bench
+from registry.testing.model_checks import CHECKS, SAMPLES
+from registry.testing.results import Skipped
+
+WITHOUT_MASKED_LM = ("gpt2", "opt", "t5")
+EQUAL_LENGTHS = ("convbert", "mobilebert", "fnet")
+POSSIBLE = [
+    (architecture, kind)
+    for architecture in SIZES
+    for kind in HEAD_KINDS
+    if kind != MASKED_LM or architecture not in WITHOUT_MASKED_LM
+]
+
+
+def bench_of(architecture: str, kind: str, folder: Path) -> Bench:
+    """The architecture in its tiny size, from random weights, with the sample of the task that has this head."""
+    (folder / "config.json").write_text(json.dumps({"model_type": architecture, **SIZES[architecture]}))
+    spec = Transformer(description="tiny", vocabulary_size=400)
+    return Bench(resolve(SAMPLES[kind])(), spec, ModelSource(path=str(folder), from_scratch=True))
+
+
+@pytest.mark.parametrize(("architecture", "kind"), POSSIBLE)
+def test_keeps_the_contract(architecture, kind, tmp_path):
+    """Logits, padding, saving, layer depths, gradients and learning, as the conformance kit checks them."""
+    bench = bench_of(architecture, kind, tmp_path)
+    skipped = set()
+    for check in CHECKS:
+        try:
+            check(bench)
+        except Skipped:
+            skipped.add(check.__name__)
+    assert skipped <= ({"ignores_padding", "accumulates"} if architecture in EQUAL_LENGTHS else set())
+
+
+@pytest.mark.parametrize("architecture", WITHOUT_MASKED_LM)
+def test_says_what_cannot_be(architecture, tmp_path):
+    with pytest.raises(ValueError, match=f"^{architecture} has no masked-lm head: ") as error:
+        bench_of(architecture, MASKED_LM, tmp_path).build()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_default_adapters_reach_every_layer_and_nothing_else(architecture, tmp_path):
+    bench = bench_of(architecture, SEQUENCE_CLASSIFICATION, tmp_path)
+    module = bench.build()
+    prefix, backbone = find_backbone(module)
+    layers = [f"{prefix}{path}." for path in layer_stacks(backbone)]
+    adapted = get_peft_model(module, LoraConfig(r=2, target_modules=list(lora_targets(module))))
+    targets = adapted.base_model.targeted_module_names
+    assert all(any(name.startswith(layer) for layer in layers) for name in targets)
+    assert all(any(name.startswith(layer) for name in targets) for layer in layers)
+
+    bench.loss(adapted, bench.batch(bench.comparable())).backward()
+    assert all(p.grad is not None for p in adapted.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("architecture", [name for name in SIZES if name not in WITHOUT_MASKED_LM])
+def test_scored_positions_give_the_logits_of_the_whole_text(architecture, tmp_path):
+    bench = bench_of(architecture, MASKED_LM, tmp_path)
+    module = bench.build()
+    batch = bench.batch(bench.comparable())
+    inputs = dict(batch["inputs"])
+    positions = inputs.pop("scored_positions")
+    with torch.no_grad():
+        scored = module(**inputs, scored_positions=positions)["logits"]
+        whole = module(**inputs)["logits"]
+    assert whole.shape[:2] == inputs["input_ids"].shape
+    torch.testing.assert_close(scored, whole.flatten(0, 1)[positions], atol=1e-6, rtol=1e-5)
