@@ -19,7 +19,7 @@ from registry.data.source import Roles, Source
 from registry.heads import IGNORE, MASKED_LM, Head
 from registry.options import option
 from registry.plugins import not_an_option
-from registry.tasks import measures
+from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import concatenate, input_columns
 from registry.tasks.masking import mask_features
@@ -164,6 +164,9 @@ class MaskedLM(Task):
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         columns = input_columns(items, {"text": self.text})
         return {**columns, "fill": [True] * len(columns["row"])}
+
+    def sample(self) -> DatasetDict:
+        return samples.mlm()
 
 
 def _scored(outputs: Mapping[str, Any], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from registry.data.source import Roles, Source
 from registry.heads import IGNORE, TOKEN_CLASSIFICATION, Head
 from registry.options import option
 from registry.plugins import not_an_option
-from registry.tasks import measures
+from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import closest, map_column
 from registry.tasks.entities import OUTSIDE, SCHEMES, entity_scores, guess_scheme, spans, to_bio
@@ -63,7 +63,6 @@ class Ner(Task):
         if scheme == "auto" and "tags" in first.column_names:
             scheme = guess_scheme(tags for tags in first["tags"] if tags is not None)
             logger.info("tags are read as %s (scheme=%s)", scheme, scheme)
-        check_lengths(raw)
         return map_column(raw, "tags", lambda tags: tags and to_bio(tags, scheme), List(Value("string")))
 
     def head(self, raw: DatasetDict) -> Head:
@@ -212,15 +211,8 @@ class Ner(Task):
                 columns[name].append(value)
         return columns
 
-
-def check_lengths(raw: DatasetDict) -> None:
-    """ValueError at the first row that has not one tag for each token."""
-    for split, rows in raw.items():
-        if "tags" not in rows.column_names:
-            continue
-        for row, tokens, tags in zip(rows["row"], rows["tokens"], rows["tags"], strict=True):
-            if tags is not None and len(tokens) != len(tags):
-                raise ValueError(f"{split} row {row}: {len(tokens)} tokens but {len(tags)} tags")
+    def sample(self) -> DatasetDict:
+        return samples.ner(self.types)
 
 
 def _indices(tags: Sequence[str], index: Mapping[str, int], head: Head, row: int) -> list[int]:

@@ -14,7 +14,7 @@ from registry.data.source import Roles, Source
 from registry.heads import IGNORE, SEQUENCE_CLASSIFICATION, Head
 from registry.options import option
 from registry.plugins import not_an_option
-from registry.tasks import measures
+from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import concatenate, input_columns, label_order, one_per_row
 from registry.tasks.labels import labelled, name_column
@@ -152,3 +152,6 @@ class QuestionAnswering(Task):
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         context = {"context": self.context} if self.context else {}
         return input_columns(items, {"question": self.question, **context})
+
+    def sample(self) -> DatasetDict:
+        return samples.qa(self.answers, bool(self.context))

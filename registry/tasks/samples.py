@@ -46,3 +46,31 @@ def classification(labels: Sequence[str], problem: str, pair: bool) -> DatasetDi
     else:
         columns["label"] = [names[label] for label in told]
     return split(columns)
+
+
+def ner(types: Sequence[str]) -> DatasetDict:
+    """Sentences with one entity of one or two words each."""
+    names = (tuple(types) or ("person", "place"))[: MOST_LABELS - 1]
+    tokens, tags = [], []
+    for row in range(max(SIZE, 2 * len(names))):
+        kind = row % len(names)
+        words = sentence(row, TELLING[kind])
+        told = ["O"] * len(words)
+        told[2] = f"B-{names[kind]}"
+        if row % 3 == 0:
+            words[3:3], told[3:3] = [TELLING[-1]], [f"I-{names[kind]}"]
+        tokens.append(words)
+        tags.append(told)
+    return split({"tokens": tokens, "tags": tags})
+
+
+def qa(answers: Sequence[str], context: bool) -> DatasetDict:
+    """Questions with one of two answers or more, and a context where the task has one."""
+    texts = classification(answers or ("at noon", "at night"), "single_label", context)["train"]
+    columns = {"question": list(texts["text"]), "answer": list(texts["label"])}
+    return split({**columns, **({"context": list(texts["text_pair"])} if context else {})})
+
+
+def mlm() -> DatasetDict:
+    """Plain texts."""
+    return split({"text": [" ".join(sentence(row, TELLING[row % len(TELLING)])) for row in range(SIZE)]})
