@@ -56,15 +56,25 @@ class GroupedOption(click.Option):
 
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add every option of `registry.options` to a click command.
+    """Add every option of `registry.options` to a click command."""
+    return some_options(*(name for _, name, _ in registry_options.fields()))(function)
+
+
+def some_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the named options of `registry.options` to a click command.
 
     All defaults are None, so that the command sees what was typed and nothing else; the help line
     shows the default that holds where nobody says otherwise.
     """
-    groups = registry_options.groups()
-    for group, name, item in reversed(list(registry_options.fields())):
-        function = _decorate(function, str(groups[group].__doc__), name, item)
-    return function
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        groups = registry_options.groups()
+        for group, name, item in reversed(list(registry_options.fields())):
+            if name in names:
+                function = _decorate(function, str(groups[group].__doc__), name, item)
+        return function
+
+    return add
 
 
 def typed_values(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class RunDirectory:
     checkpoints = property(lambda self: self.path / "checkpoints")
     metrics_jsonl = property(lambda self: self.path / "metrics.jsonl")
     metrics_json = property(lambda self: self.path / "metrics.json")
-    splits = property(lambda self: self.path / "splits.npz")
+    splits = property(lambda self: self.path / "splits.json")
     predictions = property(lambda self: self.path / "predictions")
     tensorboard = property(lambda self: self.path / "tensorboard")
     report = property(lambda self: self.path / "report.html")
@@ -90,8 +90,7 @@ class Record:
     """The content of `run.json`.
 
     Args:
-        options: every option by name, as resolved.
-        cleaning: what was done to the texts, and is done again to every text that the run is given.
+        options: every option by name, as resolved; the cleaning that every text is given is among them.
         data: fingerprints of the files or data set behind each split.
     """
 
@@ -102,7 +101,6 @@ class Record:
     options: dict[str, Any]
     limits: Limits
     seed: int
-    cleaning: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: versions())
     status: str = RUNNING
@@ -137,9 +135,12 @@ def choose_directory(
     affecting: Iterable[str],
     *,
     overwrite: bool = False,
+    resume: str = "auto",
     root: Path = Path("runs"),
 ) -> tuple[RunDirectory, bool]:
     """Where a run goes, and whether it continues an unfinished one there.
+
+    `resume` is "auto", "never" (start anew) or the path of a checkpoint (continue that one's run).
 
     Without `output_dir`: the latest unfinished `<task>-<model>-<n>` whose `affecting` options are the
     same, otherwise the next number.
@@ -147,8 +148,10 @@ def choose_directory(
     Raises:
         ValueError: `output_dir` holds a finished run (without `overwrite`), or files that are not a run's.
     """
+    if resume not in ("auto", "never"):
+        output_dir = str(_run_of(Path(resume), output_dir))
     if output_dir is not None:
-        return _explicit_directory(RunDirectory(Path(output_dir)), overwrite)
+        return _explicit_directory(RunDirectory(Path(output_dir)), overwrite, resume)
     stem = f"{_safe(task)}-{_safe(Path(model.rstrip('/')).name or model)}"
     numbered: dict[int, RunDirectory] = {}
     for path in root.glob(f"{stem}-*"):
@@ -156,7 +159,7 @@ def choose_directory(
         if number.isdecimal():
             numbered[int(number)] = RunDirectory(path)
     for _, directory in sorted(numbered.items(), reverse=True):
-        if _continues(directory, options, affecting):
+        if resume != "never" and _continues(directory, options, affecting):
             return directory, True
     return RunDirectory(root / f"{stem}-{max(numbered, default=0) + 1}"), False
 
@@ -237,7 +240,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _explicit_directory(directory: RunDirectory, overwrite: bool) -> tuple[RunDirectory, bool]:
+def _run_of(checkpoint: Path, output_dir: str | None) -> Path:
+    """The run directory that a checkpoint lies in."""
+    run = checkpoint.absolute().parent.parent
+    if not (run / "run.json").is_file():
+        raise ValueError(f"--resume {checkpoint}: not a checkpoint of a run (runs/<name>/checkpoints/step-…)")
+    if output_dir is not None and Path(output_dir).absolute() != run:
+        raise ValueError(f"--resume {checkpoint} is of another run than --output-dir {output_dir}")
+    return run
+
+
+def _explicit_directory(directory: RunDirectory, overwrite: bool, resume: str) -> tuple[RunDirectory, bool]:
     path = directory.path
     if path.exists() and not path.is_dir():
         raise ValueError(f"--output-dir {path}: is a file, not a directory")
@@ -250,6 +263,8 @@ def _explicit_directory(directory: RunDirectory, overwrite: bool) -> tuple[RunDi
         return directory, False
     if status == FINISHED:
         raise ValueError(f"--output-dir {path}: holds a finished run; choose another directory or add --overwrite")
+    if resume == "never":
+        raise ValueError(f"--output-dir {path}: holds an unfinished run; add --overwrite, or leave out --resume never")
     return directory, True
 
 

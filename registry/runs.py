@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry import models, tasks
+from registry.data.cleaning import Cleaner
 from registry.inference import EncodedColumns, EncodedExamples, Reduced, batch_indices, infer
+from registry.options import Options, resolve
 from registry.plugins import load_plugin_file, with_options
 from registry.run_directory import (
     FINISHED,
@@ -44,6 +48,8 @@ __all__ = [
     "write_run",
 ]
 
+T = TypeVar("T")
+
 BATCH_TOKENS = 4096
 
 
@@ -53,6 +59,8 @@ class Run:
 
     Args:
         device: where `model` is.
+        engine: "torch", or "onnx" for what scripts/export.py made.
+        precision: "fp32", or "bf16" or "fp16" for the forward pass alone.
         batch_tokens: most padded tokens of one forward pass.
     """
 
@@ -64,7 +72,23 @@ class Run:
     model: nn.Module
     device: str
     engine: str = "torch"
+    precision: str = "fp32"
     batch_tokens: int = BATCH_TOKENS
+
+    @cached_property
+    def options(self) -> Options:
+        """The options of the training."""
+        return resolve(self.record.options, {}, {}).options
+
+    @cached_property
+    def cleaner(self) -> Cleaner:
+        """What is done to every text before it is tokenised."""
+        return Cleaner(self.options.cleaning)
+
+    @property
+    def equal_lengths(self) -> bool:
+        """Whether lengths may not be mixed in a batch, because padding would change the answers."""
+        return not self.spec.ignores_padding(self.tokenizer)
 
     def predict(self, items: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """What the task decodes for texts, or for dictionaries of its columns; in the order of `items`.
@@ -79,8 +103,17 @@ class Run:
 
     def encode(self, examples: Examples) -> EncodedColumns:
         """Clean and tokenise rows as the run's training did."""
-        columns = self.task.encode(examples, self.tokenizer, self.record.head, self.record.limits)
-        return EncodedColumns(columns)
+        cleaned = self.cleaner.columns(examples)
+        return EncodedColumns(self.task.encode(cleaned, self.tokenizer, self.record.head, self.record.limits))
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The arithmetic of a forward pass."""
+        import torch
+
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        return torch.autocast(torch.device(self.device).type, dtype)
 
     def decode(self, examples: Examples, reduced: Sequence[Reduced]) -> list[dict[str, Any]]:
         """What a person reads of the model's outputs, one dictionary a row of `examples`."""
@@ -94,7 +127,7 @@ class Run:
     ) -> list[Reduced]:
         """Run the model over encoded examples, in `batches` of indices; by length where none are given."""
         if batches is None:
-            batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=not self.spec.ignores_padding(self.tokenizer))
+            batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=self.equal_lengths)
         return infer(
             self.model,
             self.task,
@@ -102,6 +135,7 @@ class Run:
             self.tokenizer,
             encoded,
             device=self.device,
+            autocast=self.autocast,
             batches=batches,
             key=(self.record.seed, -1),
             wants_labels=self.spec.wants_labels,
@@ -109,27 +143,44 @@ class Run:
         )
 
 
-def load_run(path: str | Path, plugin_file: str | Path | None = None, *, device: str | None = None) -> Run:
+def load_run(
+    path: str | Path,
+    plugin_file: str | Path | None = None,
+    *,
+    device: str | None = None,
+    engine: str = "torch",
+    precision: str = "fp32",
+    batch_tokens: int = BATCH_TOKENS,
+) -> Run:
     """The run that training left in `path`, with nothing but what lies there.
 
     Args:
         plugin_file: the file that registered the run's task or model; a run never executes one by itself.
-        device: "cpu", "cuda", …; the fastest there is by default.
+        device: "cpu", "cuda", …; a GPU by default where there is one.
+        engine, precision, batch_tokens: see `Run`.
 
     Raises:
         ValueError: in one line, when there is no run, or it is unfinished, broken, or of a task or
             model that is not registered here.
     """
     directory = RunDirectory(Path(path))
+    if engine == "onnx" and directory.onnx.is_dir():
+        directory = RunDirectory(directory.onnx)
     record = read_record(directory)
     if record.status != FINISHED:
         raise ValueError(f"{path}: this run is unfinished (status {record.status!r}); give its command again first")
     if plugin_file is not None:
         load_plugin_file(plugin_file)
     task, spec = registered(record)
-    tokenizer, model = load_model(directory, record, spec)
-    device = device or best_device()
-    return Run(directory, record, task, spec, tokenizer, model.to(device).eval(), device)
+    settings = {"engine": engine, "precision": precision, "batch_tokens": batch_tokens}
+    if engine == "onnx":
+        from registry.onnx_model import load_onnx
+
+        tokenizer, model = load_tokenizer(directory, spec), load_onnx(directory.path)
+        return Run(directory, record, task, spec, tokenizer, model, "cpu", **settings)
+    tokenizer, model = load_tokenizer(directory, spec), load_model(directory, record, spec)
+    device = checked_device(device)
+    return Run(directory, record, task, spec, tokenizer, model.to(device).eval(), device, **settings)
 
 
 def read_record(directory: RunDirectory) -> Record:
@@ -152,19 +203,34 @@ def registered(record: Record) -> tuple[Task, ModelSpec]:
     return with_options(task, record.task.options), with_options(spec, record.model.options)
 
 
-def load_model(directory: RunDirectory, record: Record, spec: ModelSpec) -> tuple[PreTrainedTokenizerBase, nn.Module]:
-    """Tokenizer and module of `model/`, from its files alone."""
+def load_tokenizer(directory: RunDirectory, spec: ModelSpec) -> PreTrainedTokenizerBase:
+    """The tokenizer of `model/`, from its files alone."""
     if not directory.model.is_dir():
         raise ValueError(f"{directory.path}: broken run (it holds no model/)")
-    try:
-        return spec.load_tokenizer(directory.model), spec.load(directory.model, record.head)
-    except Exception as error:  # whatever a damaged file makes the loaders raise, the person needs one line
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{directory.model}: cannot be loaded ({reason[:300]})") from error
+    return _loaded(directory.model, lambda: spec.load_tokenizer(directory.model))
 
 
-def best_device() -> str:
-    """The fastest device of this machine."""
+def load_model(directory: RunDirectory, record: Record, spec: ModelSpec) -> nn.Module:
+    """The module of `model/`, from its files alone."""
+    return _loaded(directory.model, lambda: spec.load(directory.model, record.head))
+
+
+def checked_device(name: str | None) -> str:
+    """The device of that name, by default a GPU where there is one; ValueError where it is not there."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def _loaded(directory: Path, load: Callable[[], T]) -> T:
+    try:
+        return load()
+    except Exception as error:  # whatever a damaged file makes the loaders raise, the person needs one line
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{directory}: cannot be loaded ({reason[:300]})") from error

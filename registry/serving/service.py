@@ -56,7 +56,7 @@ class Service:
             lock=lock,
             batch_tokens=run.batch_tokens,
             queue_tokens=limits.queue_tokens,
-            equal_lengths=not run.spec.ignores_padding(run.tokenizer),
+            equal_lengths=run.equal_lengths,
             batching=batching,
             on_batch=on_batch,
         )
@@ -101,7 +101,7 @@ class Service:
             "name": self.name,
             "task": record.task.name,
             "family": self.run.task.family,
-            "inputs": self.run.task.inputs(),
+            "inputs": list(self.run.task.inputs()),
             "model": record.model.name,
             "source": record.source.path,
             "labels": list(record.head.labels),

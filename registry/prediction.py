@@ -1,0 +1,124 @@
+"""Predictions for rows that come one after the other: any number in bounded memory, in their order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.data.roles import FLAGS
+from registry.data.source import Roles, Source
+from registry.inference import EncodedColumns
+from registry.runs import Run
+
+CHUNK_ROWS = 4096
+"""Rows that are sorted by length together: enough to waste little padding."""
+
+CHUNK_CHARACTERS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is predicted for, and what of it stands beside the prediction."""
+
+    item: str | Mapping[str, Any]
+    shown: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Characters, about."""
+        values = [self.item] if isinstance(self.item, str) else self.item.values()
+        return sum(len(value) if isinstance(value, str) else 8 * len(value) for value in values)
+
+
+def text_rows(texts: Iterable[str]) -> Iterator[Row]:
+    """Rows of bare texts."""
+    return (Row(text, {"row": number, "text": text}) for number, text in enumerate(texts))
+
+
+def file_rows(run: Run, pattern: str, source: Source) -> Iterator[Row]:
+    """Rows of a file or glob with the columns that the run predicts from; empty cells are empty texts.
+
+    Args:
+        source: says the columns' names and how the file is written. A text column may be named for a
+            task that learned from lists of words.
+
+    Raises:
+        ValueError: in one line, naming file, row and column.
+    """
+    from registry.data.reading import stream
+
+    roles: Roles = run.task.inputs()
+    if "text" in source.columns and not {"text", "question"} & set(roles):
+        roles = {"text": source.columns["text"]}
+    flags = {*roles, *(FLAGS.get(role, role) for role in roles)}
+    columns = {role: column for role, column in source.columns.items() if role in flags}
+    for row in stream(pattern, roles=roles, columns=columns, format=source.format):
+        item = {name: "" if value is None else value for name, value in row.items() if name != "row"}
+        yield Row(item, {"row": row["row"], **item})
+
+
+def predict_rows(
+    run: Run, rows: Iterable[Row], on_rows: Callable[[int], None] = lambda count: None
+) -> Iterator[dict[str, Any]]:
+    """What each row shows and its prediction, in order; the next rows are tokenised while the model runs.
+
+    Args:
+        on_rows: told how many more rows are done.
+    """
+    chunks = _chunks(rows)
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
+        coming = pool.submit(_prepare, run, chunks)
+        while (prepared := coming.result()) is not None:
+            coming = pool.submit(_prepare, run, chunks)
+            chunk, examples, encoded = prepared
+            predictions = run.decode(examples, run.reduce(encoded))
+            yield from ({**row.shown, **found} for row, found in zip(chunk, predictions, strict=True))
+            on_rows(len(chunk))
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write JSON lines that stand under `path` only when all are there.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.writelines(f"{to_line(line)}\n" for line in lines)
+        beside.replace(path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def to_line(values: Mapping[str, Any]) -> str:
+    """One JSON line."""
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _prepare(run: Run, chunks: Iterator[list[Row]]) -> tuple[list[Row], Mapping[str, Any], EncodedColumns] | None:
+    chunk = next(chunks, None)
+    if chunk is None:
+        return None
+    examples = run.task.from_inputs([row.item for row in chunk])
+    return chunk, examples, run.encode(examples)
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    source = iter(rows)
+    while (first := next(source, None)) is not None:
+        chunk, size = [first], first.size
+        for row in itertools.islice(source, CHUNK_ROWS - 1):
+            chunk.append(row)
+            size += row.size
+            if size > CHUNK_CHARACTERS:
+                break
+        yield chunk
