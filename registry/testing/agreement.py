@@ -9,6 +9,8 @@ import numpy as np
 
 from registry.heads import MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
 
+TOPS = {"accuracy": 1, "top3_accuracy": 3, "top5_accuracy": 5}
+
 
 def counted_independently(
     head: Head,
@@ -47,6 +49,9 @@ def _classification(
             "f1_micro": metrics.f1_score(*table, average="micro", zero_division=0),
             "f1_samples": metrics.f1_score(*table, average="samples", zero_division=0),
         }
+    if "answers" in decoded[0]:
+        ranks = [_rank(answer, item["answers"]) for answer, item in zip(truth, decoded, strict=True)]
+        return {name: float(np.mean(np.array(ranks) <= top)) for name, top in TOPS.items()}
     if head.problem == "single_label" and "label" in decoded[0]:
         chosen = [item["label"] for item in decoded]
         return {
@@ -56,6 +61,11 @@ def _classification(
             "matthews": metrics.matthews_corrcoef(truth, chosen),
         }
     return {}
+
+
+def _rank(answer: str, ranked: Sequence[Mapping[str, Any]]) -> float:
+    places = [place for place, item in enumerate(ranked, start=1) if item["answer"] == answer]
+    return places[0] if places else float("inf")
 
 
 def _entities(examples: Mapping[str, Sequence[Any]], decoded: Sequence[Mapping[str, Any]]) -> dict[str, float]:
