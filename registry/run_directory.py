@@ -59,6 +59,7 @@ class RunDirectory:
     metrics_jsonl = property(lambda self: self.path / "metrics.jsonl")
     metrics_json = property(lambda self: self.path / "metrics.json")
     splits = property(lambda self: self.path / "splits.json")
+    evaluations = property(lambda self: self.path / "evaluations")
     predictions = property(lambda self: self.path / "predictions")
     tensorboard = property(lambda self: self.path / "tensorboard")
     report = property(lambda self: self.path / "report.html")

@@ -6,6 +6,7 @@ accelerate launch scripts/train.py                 # the embedded task and model
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,12 +38,12 @@ def main(config: str | None, dry_run: bool, **arguments: Any) -> None:
 
 def run(choice: Choice, *, dry_run: bool) -> None:
     """Everything from the options to the report."""
-    from registry.training.engines import build_accelerator
-
     from registry.reports.terminal import Screen
     from registry.training.assembly import assemble
-    from registry.training.progress import open_progress
-    from registry.training.results import finish
+    from registry.training.engines import build_accelerator
+    from registry.training.engines import finish as finish_engine
+    from registry.training.interruption import REQUEUE
+    from registry.training.results import finish, open_progress
     from registry.training.setup import build_setup
     from registry.training.summary import rehearse, summarise
 
@@ -65,16 +66,22 @@ def run(choice: Choice, *, dry_run: bool) -> None:
     finally:
         screen.stop()
 
+    if progress.interrupted:
+        screen.line(f"saved at update {progress.state.update}; the same command goes on from there")
+        progress.close()
+        finish_engine(accelerator, setup.model)
+        sys.exit(REQUEUE)
+
     # ---------------------------------------------------------------- the best weights, scored once
     results = finish(job, setup, progress)
     screen.closing(results, progress.directory.path)
+    finish_engine(accelerator, setup.model)
 
 
 def train(job: Job, setup: Setup, progress: Progress) -> None:
     """THE loop: every optimizer update of the run; what happens between updates is `progress`'s."""
-    from registry.training.engines import micro_step
-
     from registry.inference import to_device
+    from registry.training.engines import micro_step
 
     accelerator, model, optimizer, schedule = setup.accelerator, setup.model, setup.optimizer, setup.schedule
     world_size, clip_norm = accelerator.num_processes, job.options.optimization.clip_norm
@@ -83,8 +90,8 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
     progress.before_first_update()
     for update in setup.updates.between(progress.state.update, setup.total_updates):
         counts = [job.task.count(batch) for batch in update.micro_batches]
-        count, stop = progress.agree(sum(counts))
-        if stop:
+        count = progress.agree(sum(counts))
+        if progress.interrupted:
             break
 
         model.train()
@@ -105,7 +112,7 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
         skipped = accelerator.optimizer_step_was_skipped
         if not skipped:
             schedule.step()
-        progress.after_update(update, count, grad_norm, skipped=skipped)
+        progress.after_update(update, grad_norm, skipped=skipped)
         if progress.ended:
             break
 

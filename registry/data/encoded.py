@@ -42,8 +42,8 @@ class Column:
 class Encoded:
     """Encoded examples by index."""
 
-    def __init__(self, columns: Mapping[str, Column]) -> None:
-        self.columns = dict(columns)
+    def __init__(self, columns: Mapping[str, Column], fingerprint: str = "") -> None:
+        self.columns, self.fingerprint = dict(columns), fingerprint
 
     def __len__(self) -> int:
         return len(self.lengths)

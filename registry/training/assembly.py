@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from registry import tasks
+from registry.data import checks
+from registry.data.augmentation import Augmenter
 from registry.data.cache import default_cache_dir
 from registry.data.encoded import Encoded, encode_split
 from registry.data.prepare import Prepared, prepare
@@ -22,6 +24,7 @@ from registry.plugins import with_options
 from registry.tasks.base import Limits, Task
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 
@@ -54,6 +57,7 @@ class Job:
     tokenizer: PreTrainedTokenizerBase
     limits: Limits
     encoded: Mapping[str, Encoded]
+    encode: Encoding
 
     @property
     def options(self) -> Options:
@@ -102,6 +106,8 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
     """
     options, task = choice.options, choice.task
     prepared = prepare(task.load(source_of(options.data)), options.splits, options.cleaning)
+    for message in checks.messages(prepared.checks):
+        say(message)
     head = task.head(prepared.splits)
     if head.kind not in choice.spec.heads:
         able = ", ".join(choice.spec.heads)
@@ -110,17 +116,58 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
         )
     tokenizer = choice.spec.tokenizer(choice.source, prepared.texts)
     limits = Limits(min(options.text.max_length, tokenizer.model_max_length), options.text.truncation)
-    encoded = {
-        name: encode_split(
-            lambda rows: task.encode(rows, tokenizer, head, limits),
+    encode = Encoding(task, head, tokenizer, limits, options.data.num_workers)
+    encoded = {name: encode(rows) for name, rows in prepared.splits.items()}
+    return Job(choice, prepared, head, tokenizer, limits, encoded, encode)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Encodes rows, or finds them in the token cache."""
+
+    task: Task
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    limits: Limits
+    num_workers: int
+
+    def __call__(self, rows: Dataset) -> Encoded:
+        """The encoded examples of the rows."""
+        return encode_split(
+            lambda examples: self.task.encode(examples, self.tokenizer, self.head, self.limits),
             rows,
-            fingerprint=f"{task!r} {head!r} {limits!r} {tokenizer_fingerprint(tokenizer)}",
+            fingerprint=f"{self.task!r} {self.head!r} {self.limits!r} {tokenizer_fingerprint(self.tokenizer)}",
             cache_dir=default_cache_dir(),
-            num_workers=options.data.num_workers,
+            num_workers=self.num_workers,
         )
-        for name, rows in prepared.splits.items()
-    }
-    return Job(choice, prepared, head, tokenizer, limits, encoded)
+
+
+class TrainingExamples:
+    """The encoded training rows of an epoch: the same in every epoch, unless augmentation changes them."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._augmenter = Augmenter(job.options.augmentation, job.options.run.seed)
+        self._latest: tuple[int, Encoded] | None = None
+
+    def __call__(self, epoch: int) -> Encoded:
+        """The epoch's examples.
+
+        Raises:
+            ValueError: the noise changed the number of examples (windows of long texts).
+        """
+        job = self._job
+        if not self._augmenter:
+            return job.encoded["train"]
+        if self._latest is None or self._latest[0] != epoch:
+            encoded = job.encode(self._augmenter.rows(job.prepared.splits["train"], epoch))
+            if len(encoded) != len(job.encoded["train"]):
+                raise ValueError(
+                    f"augmentation gives {len(encoded)} examples in epoch {epoch + 1} instead of "
+                    f"{len(job.encoded['train'])}, because texts are cut into windows; raise --max-length"
+                )
+            self._latest = epoch, encoded
+        return self._latest[1]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

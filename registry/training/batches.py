@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,8 +38,8 @@ class Updates:
     """Iterates over the updates of a run from any position, collating ahead in a thread.
 
     Args:
-        plan: gives the order; it is rebuilt for every epoch where `encoded` changes with the epoch.
-        encoded: epoch -> encoded training examples (the same object every epoch without augmentation).
+        plan: gives the order; each epoch's is made from the lengths of that epoch's examples.
+        encoded: epoch -> encoded training examples, as many in every epoch.
         micro_batch_size: examples a process and forward pass.
     """
 
@@ -64,8 +64,8 @@ class Updates:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
             pending: list[Future[Update]] = []
             try:
-                for number, epoch, indices in jobs:
-                    pending.append(pool.submit(self._collate, number, epoch, indices))
+                for job in jobs:
+                    pending.append(pool.submit(self._collate, *job))
                     if len(pending) > self.ahead:
                         yield pending.pop(0).result()
                 while pending:
@@ -74,22 +74,23 @@ class Updates:
                 for future in pending:
                     future.cancel()
 
-    def _jobs(self, first: int, last: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    def _jobs(self, first: int, last: int) -> Iterator[tuple[int, UpdatePlan, int, np.ndarray]]:
         number = first
         while number < last:
             epoch, offset = divmod(number, self.plan.updates_per_epoch)
-            for indices in self.plan.epoch(epoch)[offset : offset + last - number]:
-                yield number, epoch, indices
+            plan = replace(self.plan, lengths=self.encoded(epoch).lengths)
+            for indices in plan.epoch(epoch)[offset : offset + last - number]:
+                yield number, plan, epoch, indices
                 number += 1
 
-    def _collate(self, number: int, epoch: int, indices: np.ndarray) -> Update:
+    def _collate(self, number: int, plan: UpdatePlan, epoch: int, indices: np.ndarray) -> Update:
         encoded = self.encoded(epoch)
         batches = []
-        for step in self.plan.micro_batches(indices, self.world_size, self.micro_batch_size):
+        for step in plan.micro_batches(indices, self.world_size, self.micro_batch_size):
             mine = step[self.rank]
             if len(mine):
                 batches.append(self.collate(encoded.rows(mine), epoch))
             else:  # every process takes part in every forward pass: one that has nothing to score
                 batches.append(blank(self.collate(encoded.rows(step[0][:1]), epoch)))
-        tokens = int(self.plan.lengths[indices].sum())
+        tokens = int(plan.lengths[indices].sum())
         return Update(number, epoch, batches, examples=len(indices), tokens=tokens)

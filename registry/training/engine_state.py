@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from registry.training.engines import is_sharded
+
 if TYPE_CHECKING:
     from registry.training.setup import Setup
 
@@ -25,23 +27,29 @@ SHARDS = "deepspeed"
 
 def save_engine_state(folder: Path, setup: Setup) -> None:
     """Write everything that the next update depends on but random generators and the loop's own state."""
-    if is_sharded(setup):
-        setup.model.save_checkpoint(str(folder), tag=SHARDS, save_latest=False)
+    assert setup.optimizer is not None
+    assert setup.schedule is not None
+    engine: Any = setup.model
+    if is_sharded(setup.accelerator):
+        engine.save_checkpoint(str(folder), tag=SHARDS, save_latest=False)
     elif setup.accelerator.is_main_process:
         save_file(_contiguous(trained_tensors(setup.module)), folder / "weights.safetensors")
         _save_optimizer(folder, setup.optimizer.state_dict())
     if setup.accelerator.is_main_process:
         scaler = setup.accelerator.scaler
-        rest = {"schedule": setup.schedule.state_dict(), "scaler": scaler.state_dict() if scaler is not None else None}
-        rest["schedule"].pop("lr_lambdas", None)
+        schedule = {k: v for k, v in setup.schedule.state_dict().items() if k != "lr_lambdas"}
+        rest = {"schedule": schedule, "scaler": scaler.state_dict() if scaler is not None else None}
         (folder / "schedule.json").write_text(json.dumps(rest), encoding="utf-8")
 
 
 def load_engine_state(folder: Path, setup: Setup) -> None:
     """Put the state that `save_engine_state` wrote back, in place."""
-    if is_sharded(setup):
+    assert setup.optimizer is not None
+    assert setup.schedule is not None
+    engine: Any = setup.model
+    if is_sharded(setup.accelerator):
         with only_weights():
-            setup.model.load_checkpoint(str(folder), tag=SHARDS)
+            engine.load_checkpoint(str(folder), tag=SHARDS)
     else:
         saved = load_file(folder / "weights.safetensors")
         with torch.no_grad():
@@ -52,11 +60,6 @@ def load_engine_state(folder: Path, setup: Setup) -> None:
     setup.schedule.load_state_dict(rest["schedule"])
     if setup.accelerator.scaler is not None and rest["scaler"] is not None:
         setup.accelerator.scaler.load_state_dict(rest["scaler"])
-
-
-def is_sharded(setup: Setup) -> bool:
-    """Whether the engine keeps optimizer state in pieces of its own form."""
-    return hasattr(setup.model, "save_checkpoint")
 
 
 def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -89,7 +92,8 @@ def only_weights() -> Iterator[None]:
 
 
 def _save_optimizer(folder: Path, state: Mapping[str, Any]) -> None:
-    tensors, plain = {}, {}
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):

@@ -103,6 +103,9 @@ def micro_step(accelerator: Accelerator, model: nn.Module, *, last: bool) -> Ite
 
 def gathered_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:
     """Whole weights by name on the first process (call it on all): ZeRO-3 and FSDP put their pieces together."""
+    kind = str(accelerator.distributed_type.value)
+    if kind not in ("DEEPSPEED", "FSDP"):  # accelerate would import DeepSpeed to find that out
+        return dict(getattr(model, "module", model).state_dict()) if accelerator.is_main_process else {}
     state: dict[str, Tensor] = accelerator.get_state_dict(model)
     return state or {}
 

@@ -26,7 +26,6 @@ class Scorer:
     Args:
         seed: of masks that evaluation draws (the same every time).
         batch_tokens: padded tokens of one forward pass.
-        interrupted: asked between batches; when it says so, scoring is given up on all processes.
     """
 
     accelerator: Accelerator
@@ -38,13 +37,18 @@ class Scorer:
     wants_labels: bool
     equal_lengths: bool
     batch_tokens: int = 8192
-    interrupted: Callable[[], bool] = lambda: False
 
-    def score(self, model: nn.Module, encoded: Encoded) -> tuple[Metrics, dict[str, Any]]:
+    def score(
+        self, model: nn.Module, encoded: Encoded, interrupted: Callable[[], bool] = lambda: False
+    ) -> tuple[Metrics, dict[str, Any]]:
         """(metrics, joined predictions) of a split, the same on every process.
 
         Batches are dealt to the processes in turn; each runs the same number of forward passes
         (ZeRO-3 gathers parameters in every one), a repeated batch being thrown away.
+
+        Args:
+            interrupted: asked before every batch, with one answer on all processes; when it says so,
+                `Interrupted` is raised on all of them.
         """
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=self.equal_lengths)
@@ -61,7 +65,7 @@ class Scorer:
             key=(self.seed, -1),
             batches=mine,
             wants_labels=self.wants_labels,
-            interrupted=self.interrupted,
+            interrupted=interrupted,
         )
         if missing and rank >= world - missing:
             reduced = reduced[:-1]

@@ -28,7 +28,8 @@ class RunLock:
             holder = os.read(descriptor, 32).decode(errors="replace").strip()
             os.close(descriptor)
             raise ValueError(
-                f"{self.path.parent}: process {holder or '?'} is training in this run directory; choose another --output-dir"
+                f"{self.path.parent}: process {holder or '?'} is training in this run directory; "
+                "wait for it or choose another --output-dir"
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())

@@ -1,20 +1,25 @@
-"""What happens between updates: logging, evaluation, the best weights, patience, the end."""
+"""What happens between updates: logging, evaluation, the best weights, patience, checkpoints, the end."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from registry.inference import Interrupted
 from registry.run_directory import RunDirectory, save_model
 from registry.run_log import RunLog, flat_numbers
 from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.batches import Update
+from registry.training.checkpoints import Checkpoints
 from registry.training.engines import gathered_state
 from registry.training.evaluation import better, gather
+from registry.training.interruption import Interruption
 from registry.training.losses import LossWatch
+from registry.training.resuming import interval, restore, write_checkpoint
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 from registry.training.window import TrainWindow
@@ -22,6 +27,9 @@ from registry.training.window import TrainWindow
 
 class Display(Protocol):
     """Where progress is shown to a person."""
+
+    def line(self, text: str) -> None:
+        """One line of text."""
 
     def update(self, done: int, total: int, values: dict[str, float]) -> None:
         """The bar and the values beside it."""
@@ -31,108 +39,179 @@ class Display(Protocol):
 
 
 class Progress:
-    """The run between its updates. All processes call the same methods; the first one writes."""
+    """The run between its updates. All processes call the same methods; the first one writes.
 
-    def __init__(self, job: Job, setup: Setup, directory: RunDirectory, state: LoopState, display: Display) -> None:
+    Args:
+        checkpoint: the complete checkpoint that this process goes on from, whose `state` it is.
+        facts: what a continued run must have in common with the one that wrote a checkpoint.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        setup: Setup,
+        directory: RunDirectory,
+        state: LoopState,
+        display: Display,
+        *,
+        checkpoints: Checkpoints,
+        checkpoint: Path | None,
+        facts: dict[str, Any],
+    ) -> None:
         self.job, self.setup, self.directory, self.state, self.display = job, setup, directory, state, display
+        self.checkpoints, self.facts = checkpoints, facts
         self.main = setup.accelerator.is_main_process
         self.log = RunLog(directory.path, state.update) if self.main else None
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
         self.watch = LossWatch()
+        self.interruption = Interruption(directory.path / "STOP")
         self.metric, self.minimize = selecting_metric(job)
-        self.latest: dict[str, Metrics] = {}
-        self._since = time.perf_counter()
+        self.interrupted = False
+        self._every_updates, self._every_seconds = interval(job.options.checkpoints.checkpoint_every)
+        self._saved_at, self._since = time.monotonic(), time.perf_counter()
+        self.interruption.listen()
+        if checkpoint is not None:
+            restore(checkpoint, setup, self.window)
 
     @property
     def ended(self) -> bool:
         """Whether no further update is wanted although there are some left."""
-        return self.state.stopped_early
+        return self.state.stopped_early or self.interrupted
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training rows so far."""
+        return self.state.update / max(self.setup.updates_per_epoch, 1)
 
     def before_first_update(self) -> None:
-        """Score the untrained model, so that the report can show what fine-tuning gained."""
-        if self.state.update == 0 and self.state.evaluated is None and self.job.splits("validation"):
-            self._evaluate()
+        """Score the untrained model, or catch up on the evaluation that an interruption cut short."""
+        self._evaluate_if_due()
         self._since = time.perf_counter()
 
-    def agree(self, count: float) -> tuple[float, bool]:
-        """(scored items of the update over all processes, whether to stop before it).
+    def agree(self, count: float) -> float:
+        """Scored items of the coming update over all processes; sets `interrupted` where one was asked to stop.
 
         Raises:
             ValueError: the loss of an earlier update is not finite.
         """
-        total, bad = self.setup.control.sum(count, float(self.watch.bad_update is not None))
-        if bad:
+        bad = self.watch.bad_update is not None
+        late = self._every_seconds is not None and time.monotonic() - self._saved_at > self._every_seconds
+        asked = self.interruption.requested()
+        total, bads, lates, stops = self.setup.control.sum(count, float(bad), float(late and self.main), float(asked))
+        if bads:
             self._not_finite()
-        return total, False
+        if lates or stops:
+            self._save()
+        self.interrupted = stops > 0
+        return total
 
-    def after_update(self, update: Update, count: float, grad_norm: Tensor | None, *, skipped: bool) -> None:
+    def after_update(self, update: Update, grad_norm: Tensor | None, *, skipped: bool) -> None:
         """Count the update; log, evaluate and save what is due."""
         state = self.state
-        state.update, state.examples, state.tokens = (
-            update.number + 1,
-            state.examples + update.examples,
-            state.tokens + update.tokens,
-        )
+        state.update = update.number + 1
+        state.examples += update.examples
+        state.tokens += update.tokens
         state.skipped += skipped
         self.watch.add(state.update, self.window.loss)
-        last = state.update == self.setup.total_updates
-        if state.update % self.job.options.logging.log_every == 0 or last:
+        if state.update % self.job.options.logging.log_every == 0 or state.update == self.setup.total_updates:
             self._log_training(grad_norm)
-        if self._evaluation_due() or last:
-            self._settle()
-            self._tick()
-            self._evaluate()
-            self._since = time.perf_counter()
+        self._evaluate_if_due()
+        if self._every_updates and state.update % self._every_updates == 0 and not self.interrupted:
+            self._save()
 
-    def _evaluation_due(self) -> bool:
+    def write(self, split: str, values: Metrics) -> None:
+        """Log values at the update where the run stands; on the first process alone."""
+        if self.log is not None and values:
+            self.log.write(self.state.update, self.epochs, split, values)
+
+    def close(self) -> None:
+        """Flush and close the log."""
+        if self.log is not None:
+            self.log.close()
+
+    def _evaluate_if_due(self) -> None:
+        state = self.state
         every = self.job.options.evaluation.evaluate_every or self.setup.updates_per_epoch
-        return self.state.update % every == 0
-
-    def _log_training(self, grad_norm: Tensor | None) -> None:
+        due = state.update % every == 0 or state.update == self.setup.total_updates
+        if not due or state.evaluated == state.update or not self.job.splits("validation"):
+            return
         self._settle()
         self._tick()
-        state = self.state
-        loss, count = self.setup.control.sum(*self.window.take_loss())
-        values = {"loss": loss / (count or 1), "learning_rate": self.setup.schedule.get_last_lr()[-1]}
-        if grad_norm is not None:
-            values["grad_norm"] = float(grad_norm)
-        values["samples_per_second"] = state.examples / state.seconds
-        if self.log is not None:
-            self.log.write(state.update, self.epochs, "train", values)
-        shown = {"loss": values["loss"], "lr": values["learning_rate"], "samples/s": values["samples_per_second"]}
-        self.display.update(state.update, self.setup.total_updates, shown)
+        try:
+            self._evaluate()
+        except Interrupted:  # it is due again when the run goes on
+            self._save()
+            self.interrupted = True
+        self._since = time.perf_counter()
 
     def _evaluate(self) -> None:
-        state = self.state
+        scorer = self.setup.scorer
+        scores = {
+            split: scorer.score(self.setup.model, self.job.encoded[split], self._asked_to_stop)[0]
+            for split in self.job.splits("validation")
+        }
         trained = self.window.metrics(gather(self.setup.accelerator, self.window.take_reduced()))
-        if self.log is not None and trained:
-            self.log.write(state.update, self.epochs, "train", {k: v for k, v in trained.items() if k != "loss"})
-        for split in self.job.splits("validation"):
-            metrics, _ = self.setup.scorer.score(self.setup.model, self.job.encoded[split])
-            is_best = split == "validation" and state.update > 0 and self._select(metrics)
-            self.latest[split] = metrics
-            if self.log is not None:
-                self.log.write(state.update, self.epochs, split, metrics)
-            self.display.evaluation(split, state.update, metrics, is_best)
-            if is_best:
-                self._save_best()
-        state.evaluated = state.update
+        self.write("train", {name: value for name, value in trained.items() if name != "loss"})
+        is_best = self.state.update > 0 and self._select(scores["validation"])
+        for split, metrics in scores.items():
+            self.write(split, metrics)
+            self.display.evaluation(split, self.state.update, metrics, is_best and split == "validation")
+        if is_best:
+            weights = gathered_state(self.setup.accelerator, self.setup.model)
+            if self.main:
+                save_model(self.directory, self.job.spec, self.setup.module, weights, self.job.tokenizer)
+        self.state.evaluated = self.state.update
 
     def _select(self, metrics: Metrics) -> bool:
         """Remember the value if it is the best so far, and count what patience counts."""
-        state, value = self.state, dict(flat_numbers(metrics)).get(self.metric, float("nan"))
-        if better(value, state.best, self.minimize):
-            state.best, state.best_update, state.stale = value, state.update, 0
+        state, numbers = self.state, dict(flat_numbers(metrics))
+        if self.metric not in numbers:
+            raise ValueError(f"--best-metric {self.metric}: validation has {', '.join(sorted(numbers))}")
+        if better(numbers[self.metric], state.best, self.minimize):
+            state.best, state.best_update, state.stale = numbers[self.metric], state.update, 0
             return True
         state.stale += 1
         patience = self.job.options.evaluation.patience
         state.stopped_early = patience is not None and state.stale >= patience
         return False
 
-    def _save_best(self) -> None:
-        weights = gathered_state(self.setup.accelerator, self.setup.model)
-        if self.main:
-            save_model(self.directory, self.job.spec, self.setup.module, weights, self.job.tokenizer)
+    def _log_training(self, grad_norm: Tensor | None) -> None:
+        self._settle()
+        self._tick()
+        state = self.state
+        loss, count = self.setup.control.sum(*self.window.take_loss())
+        assert self.setup.schedule is not None
+        rate = float(self.setup.schedule.get_last_lr()[-1])
+        values = {"loss": loss / (count or 1), "learning_rate": rate}
+        if grad_norm is not None:
+            values["grad_norm"] = float(grad_norm)
+        values["samples_per_second"] = state.examples / state.seconds
+        self.write("train", values)
+        shown = {"loss": values["loss"], "lr": values["learning_rate"], "samples/s": values["samples_per_second"]}
+        self.display.update(state.update, self.setup.total_updates, shown)
+
+    def _save(self) -> None:
+        """Write a checkpoint; where the disk refuses it, the older ones stay."""
+        self._settle()
+        self._tick()
+        if self.log is not None:
+            self.log.sync()
+        try:
+            self.checkpoints.save(
+                self.state.update,
+                lambda folder: write_checkpoint(folder, self.setup, self.state, self.window, self.facts),
+            )
+        except OSError as error:
+            if self.job.options.checkpoints.save_failure == "stop":
+                raise ValueError(
+                    f"{self.checkpoints.directory}: checkpoint {self.state.update} could not be written "
+                    f"({error.strerror or error}); the older ones stand (--save-failure continue trains on)"
+                ) from None
+            self.display.line(f"checkpoint {self.state.update} could not be written ({error}); training goes on")
+        self._saved_at, self._since = time.monotonic(), time.perf_counter()
+
+    def _asked_to_stop(self) -> bool:
+        return self.setup.control.any(self.interruption.requested())
 
     def _settle(self) -> None:
         """All losses so far are known to be finite when this returns."""
@@ -152,11 +231,6 @@ class Progress:
         self.state.seconds += now - self._since
         self._since = now
 
-    @property
-    def epochs(self) -> float:
-        """Passes over the training rows so far."""
-        return self.state.update / max(self.setup.updates_per_epoch, 1)
-
 
 def selecting_metric(job: Job) -> tuple[str, bool]:
     """(name, whether less is better) of the metric that selects the best weights."""
@@ -164,11 +238,3 @@ def selecting_metric(job: Job) -> tuple[str, bool]:
     if asked is None:
         return job.task.primary_metric, job.task.minimize
     return asked, asked in ("loss", "perplexity")
-
-
-def open_progress(job: Job, setup: Setup, display: Any) -> Progress:
-    """Choose or find the run directory, write its record, and start or continue its progress."""
-    from registry.training.results import open_directory
-
-    directory, state = open_directory(job, setup)
-    return Progress(job, setup, directory, state, display)

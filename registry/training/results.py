@@ -6,7 +6,8 @@ import dataclasses
 import json
 import resource
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -20,39 +21,72 @@ from registry.run_directory import (
     RunDirectory,
     choose_directory,
     finish_run,
+    read_json,
     save_model,
     write_json,
     write_run,
 )
 from registry.tasks.base import Metrics
 from registry.training.assembly import Job
+from registry.training.checkpoints import Checkpoints, damage
 from registry.training.engines import gathered_state
+from registry.training.lock import RunLock
+from registry.training.param_groups import describe_groups
+from registry.training.progress import Display, Progress
+from registry.training.resuming import check_options, read_state
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 
-if TYPE_CHECKING:
-    from registry.training.progress import Progress
 
+def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
+    """Choose or find the run directory, lock it, write its record, and start or continue there.
 
-def open_directory(job: Job, setup: Setup) -> tuple[RunDirectory, LoopState]:
-    """The run's directory with its record and configuration written, and where the run stands."""
-    options = job.options
+    Raises:
+        ValueError: it is finished, in use, or was started with options, data or processes that
+            would make another training.
+    """
+    options, main = job.options, setup.accelerator.is_main_process
     affecting = [name for _, name, item in fields() if item.metadata["affects_training"]]
+    run, resume = options.run, options.checkpoints.resume
     directory, continues = choose_directory(
-        options.run.output_dir,
-        options.run.task,
-        options.run.model,
-        options.flat(),
-        affecting,
-        overwrite=options.run.overwrite,
+        run.output_dir, run.task, run.model, options.flat(), affecting, overwrite=run.overwrite, resume=resume
     )
     setup.control.wait()  # nobody looks at the directory after the first process has begun to write
-    if setup.accelerator.is_main_process:
+    checkpoints = Checkpoints(directory.checkpoints, setup.control, main=main, keep=options.checkpoints.keep)
+    if main:
+        RunLock(directory.path).acquire()
+        if continues:
+            check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
         write_run(directory, record_of(job), replace=not continues)
         values = {name: value for name, value in options.flat().items() if value not in (None, {}, [])}
+        write_json(directory.splits, job.prepared.row_ids)
         directory.config_yaml.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
     setup.control.wait()
-    return directory, LoopState()
+    checkpoint = chosen_checkpoint(checkpoints, resume, display) if continues else None
+    facts = {
+        "processes": setup.accelerator.num_processes,
+        "engine": str(setup.accelerator.distributed_type.value),
+        "precision": setup.precision.name,
+        "training data": job.encoded["train"].fingerprint,
+    }
+    state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
+    if checkpoint is not None:
+        display.line(f"continuing {directory.path} from update {state.update}")
+    return Progress(job, setup, directory, state, display, checkpoints=checkpoints, checkpoint=checkpoint, facts=facts)
+
+
+def chosen_checkpoint(checkpoints: Checkpoints, resume: str, display: Display) -> Path | None:
+    """The checkpoint named by --resume, or the newest complete one.
+
+    Raises:
+        ValueError: the named one is damaged or none.
+    """
+    if resume in ("auto", "never"):
+        return checkpoints.newest(display.line)
+    problem = damage(Path(resume))
+    if problem is not None:
+        raise ValueError(f"--resume {resume}: {problem}")
+    return Path(resume)
 
 
 def record_of(job: Job) -> Record:
@@ -88,9 +122,7 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
             write_predictions(job, directory, split, joined)
             if metrics:
                 results[split] = metrics
-                progress.log.write(
-                    progress.state.best_update or progress.state.update, progress.epochs, f"best_{split}", metrics
-                )
+                progress.write(f"best_{split}", metrics)
     if accelerator.is_main_process:
         write_json(
             directory.metrics_json,
@@ -103,8 +135,8 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
                 **results,
             },
         )
-        progress.log.close()
-        finish_run(directory)
+        progress.close()
+        finish_run(directory, checks=job.prepared.checks, parameter_groups=describe_groups(setup.groups))
     setup.control.wait()
     return results
 
@@ -119,7 +151,7 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
     directory.predictions.mkdir(parents=True, exist_ok=True)
     beside = directory.predictions / f".{split}.tmp"
     with beside.open("w", encoding="utf-8") as file:
-        for index, decoded in enumerate(job.task.decode(joined, examples, job.head)):
+        for index, decoded in enumerate(job.task.decode(joined, examples, job.head, job.tokenizer)):
             given = {name: values[index] for name, values in examples.items()}
             prediction = decoded.pop(job.task.prediction_key)
             line = {**given, **decoded, "label": labels[index], "prediction": prediction}

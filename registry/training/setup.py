@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from registry.training.assembly import Job
+from registry.models.layers import freeze
+from registry.training.assembly import Job, TrainingExamples
 from registry.training.batches import Updates
 from registry.training.control import Control
-from registry.training.engines import prepare_model
+from registry.training.engines import is_sharded, micro_batch_size, prepare_model
 from registry.training.evaluation import Scorer
 from registry.training.objectives import Objective, task_loss
 from registry.training.optimizers import build_optimizer
@@ -69,6 +70,8 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     options, optimization = job.options, job.options.optimization
     seed_everything(options.run.seed, deterministic=options.run.deterministic)
     module = job.spec.build(job.head, job.tokenizer, job.choice.source)
+    if optimization.freeze is not None:
+        freeze(module, job.spec.layer_map(module), optimization.freeze)
     plan = UpdatePlan(
         job.encoded["train"].lengths,
         batch_size=optimization.batch_size,
@@ -83,7 +86,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         learning_rate=optimization.learning_rate,
         weight_decay=optimization.weight_decay,
     )
-    optimizer = build_optimizer("adamw", groups) if total else None
+    optimizer = build_optimizer("adamw", groups, sharded=is_sharded(accelerator)) if total else None
     schedule = (
         build_schedule(
             optimization.schedule,
@@ -98,11 +101,11 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
     updates = Updates(
         plan,
-        lambda epoch: job.encoded["train"],
+        TrainingExamples(job),
         lambda features, epoch: job.task.collate(features, job.tokenizer, (options.run.seed, epoch)),
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
-        micro_batch_size=micro_batch_size(job, accelerator.num_processes),
+        micro_batch_size=micro_batch_size(optimization, accelerator.num_processes),
     )
     return Setup(
         accelerator=accelerator,
@@ -132,9 +135,3 @@ def build_scorer(job: Job, accelerator: Accelerator) -> Scorer:
         wants_labels=job.spec.wants_labels,
         equal_lengths=not job.spec.ignores_padding(job.tokenizer),
     )
-
-
-def micro_batch_size(job: Job, world_size: int) -> int:
-    """Examples a process and forward pass: what was asked for, else the process's share of an update."""
-    share = -(-job.options.optimization.batch_size // world_size)
-    return min(job.options.optimization.micro_batch_size or share, share)

@@ -62,12 +62,19 @@ class TrainWindow:
         """Metrics over the gathered batches of all processes; empty where there are none."""
         return self.task.metrics(self.task.join(gathered), self.head) if gathered else {}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a continued run needs to report the same values."""
-        return {"loss": self._loss, "count": self._count, "reduced": self._reduced}
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a continued run needs to report the same values, for safetensors."""
+        kept = {"loss": self._loss, "count": torch.tensor(self._count, dtype=torch.float64)}
+        for number, reduced in enumerate(self._reduced):
+            kept |= {f"{number:08d}.{name}": value for name, value in reduced.items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
-        self._loss.copy_(state["loss"])
-        self._count = float(state["count"])
-        self._reduced = [{k: v.to(self._loss.device) for k, v in reduced.items()} for reduced in state["reduced"]]
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue from what `tensors` gave."""
+        self._loss.copy_(tensors["loss"])
+        self._count = float(tensors["count"])
+        batches: dict[str, dict[str, Tensor]] = {}
+        for key in sorted(tensors.keys() - {"loss", "count"}):
+            number, _, name = key.partition(".")
+            batches.setdefault(number, {})[name] = tensors[key].to(self._loss.device)
+        self._reduced = list(batches.values())

@@ -1,0 +1,89 @@
+"""Going on where a killed run stood: what a checkpoint holds, and which options may differ."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+
+from registry.options import fields
+from registry.training.engine_state import load_engine_state, save_engine_state
+from registry.training.random_state import load_random_state, save_random_state
+from registry.training.state import LoopState
+from registry.training.window import TrainWindow
+
+if TYPE_CHECKING:
+    from registry.training.setup import Setup
+
+WITHOUT_END = ("constant",)
+"""Schedules that do not depend on the number of updates, so that a run may be made longer."""
+
+
+def write_checkpoint(
+    folder: Path, setup: Setup, state: LoopState, window: TrainWindow, facts: Mapping[str, Any]
+) -> None:
+    """This process's part of a checkpoint; `facts` are what a continued run must have in common."""
+    rank = setup.accelerator.process_index
+    save_engine_state(folder, setup)
+    save_random_state(folder, rank)
+    save_file(window.tensors(), folder / f"window-{rank}.safetensors")
+    if setup.accelerator.is_main_process:
+        values = {"state": state.to_json(), "facts": dict(facts)}
+        (folder / "loop.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def read_state(folder: Path, facts: Mapping[str, Any]) -> LoopState:
+    """Where the run stood.
+
+    Raises:
+        ValueError: the run was started under other `facts` (world size, engine, precision, data).
+    """
+    values = json.loads((folder / "loop.json").read_text(encoding="utf-8"))
+    for name, now in facts.items():
+        before = values["facts"].get(name)
+        if before != now:
+            raise ValueError(
+                f"{folder}: this run was started with {name} {before!r}, now it is {now!r}; "
+                f"continue it as it was started, or start a new one (--resume never or another --output-dir)"
+            )
+    return LoopState.from_json(values["state"])
+
+
+def restore(folder: Path, setup: Setup, window: TrainWindow) -> None:
+    """Put weights, optimizer, schedule, window and, last, the random generators back."""
+    rank = setup.accelerator.process_index
+    load_engine_state(folder, setup)
+    window.restore(load_file(folder / f"window-{rank}.safetensors"))
+    load_random_state(folder, rank)
+
+
+def check_options(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Options of a continued run that would change its training are refused, with both values.
+
+    Raises:
+        ValueError: names the option.
+    """
+    longer = {"epochs", "max_updates"} if now["schedule"] in WITHOUT_END else set()
+    for _, name, item in fields():
+        if item.metadata["affects_training"] and name not in longer and before.get(name) != _as_json(now[name]):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(
+                f"{run}: unfinished run was started with {flag} {before.get(name)}, now it is {now[name]}; "
+                f"give {before.get(name)}, or --resume never with --overwrite, or another --output-dir"
+            )
+
+
+def interval(text: str) -> tuple[int | None, float | None]:
+    """(updates, None) of "500", (None, seconds) of "10m"; ValueError otherwise."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", text)
+    if found is None or float(found[1]) <= 0 or (not found[2] and "." in found[1]):
+        raise ValueError(f"--checkpoint-every {text}: give updates (500) or minutes (10m)")
+    return (None, float(found[1]) * 60) if found[2] else (int(found[1]), None)
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
