@@ -115,6 +115,7 @@ class Task(abc.ABC):
             hub_splits=self.hub_splits,
             local=self.local,
             roles=self.roles,
+            optional=("label", "tags", "answer"),
         )
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ from registry.plugins import not_an_option
 from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import concatenate, input_columns, label_order, one_per_row
-from registry.tasks.labels import balanced_weights, encode_labels, labelled, name_labels, problem_of
+from registry.tasks.labels import balanced_weights, encode_labels, labelled, name_labels, problem_of, strip_labels
 from registry.tasks.scoring import describe, example_losses, scores_of
 from registry.tasks.tokens import encode_texts, pad
 
@@ -33,7 +33,10 @@ class Classification(Task):
 
     Args:
         text, text_pair, label: columns of the source, or candidates of which one must be there.
-        labels: the label space by name, in index order; empty: the labels found in train.
+        labels: the label space by name, in index order; empty: the labels found in train. A source
+            may hold indices into it, and -1 where there is no label.
+        label_pattern: regular expression of the part of a cell that is the label.
+        unlabelled: further cells that stand for no label.
     """
 
     family: ClassVar[str] = "classification"
@@ -42,6 +45,8 @@ class Classification(Task):
     text_pair: str | tuple[str, ...] = not_an_option("")
     label: str | tuple[str, ...] = not_an_option("label")
     labels: tuple[str, ...] = not_an_option(())
+    label_pattern: str = not_an_option("")
+    unlabelled: tuple[str, ...] = not_an_option(())
 
     problem: str = option(
         "auto", "What a label is; auto: a list is multi_label, a fraction regression.", choices=PROBLEMS
@@ -58,7 +63,8 @@ class Classification(Task):
         return {"text": self.text, **pair, "label": self.label}
 
     def load(self, source: Source) -> DatasetDict:
-        return name_labels(self.read(source), self.problem, self.labels, self.label_separator)
+        raw = strip_labels(self.read(source), self.label_pattern, self.unlabelled)
+        return name_labels(raw, self.problem, self.labels, self.label_separator)
 
     def head(self, raw: DatasetDict) -> Head:
         train = [label for label in raw["train"]["label"] if label is not None]
@@ -135,7 +141,7 @@ class Classification(Task):
         return [describe(scores, head, self.threshold) for scores in np.asarray(joined["scores"])]
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
-        return input_columns(items, self.inputs())
+        return input_columns(items, self.inputs(), further="text_pair")
 
     def sample(self) -> DatasetDict:
         return samples.classification(self.labels, self.problem, bool(self.text_pair))

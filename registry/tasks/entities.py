@@ -22,12 +22,11 @@ _IOBES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", 
 
 
 def guess_scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """The scheme of a corpus: iobes where a prefix says so, iob1 where every entity begins with I, else bio.
+    """The scheme of a corpus: iobes where a prefix says so, iob1 where most entities begin with I, else bio.
 
-    IOB1 writes B only where an entity touches one of the same type, so that its entities that touch
-    none tell it from BIO.
+    IOB1 writes B only where an entity touches one of the same type: those that touch none tell it from BIO.
     """
-    seen: set[str] = set()
+    starts = Counter[str]()
     for tags in sentences:
         before = OUTSIDE
         for tag in tags:
@@ -35,9 +34,9 @@ def guess_scheme(sentences: Iterable[Sequence[str]]) -> str:
                 return "iobes"
             touches = before != OUTSIDE and before[2:] == tag[2:]
             if tag != OUTSIDE and not touches:
-                seen.add(tag[:2])
+                starts[tag[:2]] += 1
             before = tag
-    return "iob1" if seen == {"I-"} else "bio"
+    return "iob1" if starts["I-"] > starts["B-"] else "bio"
 
 
 def to_bio(tags: Sequence[str], scheme: str) -> list[str]:

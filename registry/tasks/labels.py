@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNLABELLED = ("", "-1")
+
+def strip_labels(raw: DatasetDict, pattern: str, unlabelled: Sequence[str]) -> DatasetDict:
+    """`raw` with None for the label cells in `unlabelled`, and of the others the part that matches `pattern`."""
+    from datasets import Value
+
+    if not pattern and not unlabelled:
+        return raw
+
+    def strip(value: str | None) -> str | None:
+        if value is None or value in unlabelled:
+            return None
+        found = re.match(pattern, value) if pattern else None
+        return found.group() if found else value
+
+    return map_column(raw, "label", strip, Value("string"))
 
 
 def name_labels(raw: DatasetDict, problem: str, labels: Sequence[str], separator: str) -> DatasetDict:
@@ -135,7 +150,7 @@ def _name(column: str, labels: Sequence[str]) -> Callable[[Any], str | None]:
     def name(value: Any) -> str | None:
         if value is None or value in known or not labels:
             return value or None
-        if value in UNLABELLED:
+        if value in ("", "-1"):
             return None
         if str(value).isdecimal() and int(value) < len(labels):
             return labels[int(value)]

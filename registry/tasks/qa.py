@@ -150,8 +150,7 @@ class QuestionAnswering(Task):
         return decoded
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
-        context = {"context": self.context} if self.context else {}
-        return input_columns(items, {"question": self.question, **context})
+        return input_columns(items, self.inputs(), further="context")
 
     def sample(self) -> DatasetDict:
         return samples.qa(self.answers, bool(self.context))
