@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -71,11 +72,14 @@ def canonical_tables(
     """(canonical table, file, chunk); columns are chosen anew for every file."""
     file = ""
     choices: Choices = {}
+    first: tuple[str, pa.Schema] | None = None
     for name, chunk in chunks:
         if name != file:
             choices = choose(chunk.table.column_names, roles, named, optional, name, aloud and not file)
             file = name
         table = apply(chunk.table, choices, file)
+        first = first or (file, table.schema)
+        table = _as_before(table, file, first)
         _refuse_unequal(table, file, chunk)
         yield table, file, chunk
 
@@ -100,6 +104,21 @@ def _refuse_numbers(table: pa.Table, file: str) -> None:
             if texts and all(_NUMBER.fullmatch(text) for text in texts):
                 what = f"the column taken as {role} holds only numbers ({texts[0]}, …)"
                 raise ValueError(f"{file}: {what}; choose another with {flag(role)}")
+
+
+def _as_before(table: pa.Table, file: str, first: tuple[str, pa.Schema]) -> pa.Table:
+    """The table with the first one's columns and types; a column without any value fits every type."""
+    columns = {}
+    for field in first[1]:
+        column = table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
+        if column.null_count == len(table):
+            column = pa.nulls(len(table), field.type)
+        if column.type != field.type:
+            now, before = ("lists", "text") if pa.types.is_list(column.type) else ("text", "lists")
+            where = Path(first[0]).name if first[0] != file else "earlier rows"
+            raise ValueError(f"{file}: {field.name} holds {now} here and {before} in {where}")
+        columns[field.name] = column
+    return pa.table(columns)
 
 
 def _refuse_unequal(table: pa.Table, file: str, chunk: Chunk) -> None:

@@ -56,19 +56,20 @@ def choose(
     """
     named = _by_role(named, roles)
     chosen: dict[str, Choice] = {}
-    for role in roles:
-        asked = named.get(role)
-        wanted = asked or roles[role]
-        found = _match(names, (wanted,) if isinstance(wanted, str) else tuple(wanted), asked is not None)
+    for role, accepted in roles.items():
+        wanted = named.get(role) or accepted
+        found = _match(names, (wanted,) if isinstance(wanted, str) else tuple(wanted), role in named)
         if len(found) > 1:
             raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {flag(role)}")
         if found:
             chosen[role] = Choice(_parts(names, found[0]))
-        elif asked or role not in optional:
-            chosen[role] = Choice((_last_resort(names, roles, chosen, role, asked, where),))
-        if aloud and role in chosen and not asked and not isinstance(wanted, str):
-            logger.warning("%s: taking column %r as %s (%s)", where, chosen[role].columns[0], role, flag(role))
-    return chosen
+    for role in roles:
+        if role not in chosen and (role in named or role not in optional):
+            chosen[role] = Choice((_last_resort(names, roles, chosen, role, named.get(role), where),))
+    for role, choice in chosen.items():
+        if aloud and role not in named and not isinstance(roles[role], str):
+            logger.warning("%s: taking column %r as %s (else %s)", where, choice.columns[0], role, flag(role))
+    return {role: chosen[role] for role in roles if role in chosen}
 
 
 def apply(table: pa.Table, choices: Choices, where: str) -> pa.Table:

@@ -1,0 +1,263 @@
+"""Each format gives the rows that stand in the file, and names the line of what is wrong in it."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from registry.data.formats import expand, read_chunks
+from registry.data.source import FileFormat
+
+
+def rows_of(path: Path, lists: bool = False, **format: Any) -> list[dict[str, Any]]:
+    chunks = read_chunks(path, FileFormat(**format), lists)
+    return [row for chunk in chunks for row in chunk.table.to_pylist()]
+
+
+def places_of(path: Path, lists: bool = False, **format: Any) -> list[int]:
+    return [place for chunk in read_chunks(path, FileFormat(**format), lists) for place in chunk.places]
+
+
+def written(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_csv_quotes_and_line_breaks(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", 'text,label\n"one, ""two""\nthree",pos\r\nNA,\n')
+    assert rows_of(path) == [{"text": 'one, "two"\nthree', "label": "pos"}, {"text": "NA", "label": ""}]
+    assert places_of(path) == [3, 4]
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "a.csv"), ("\t", "a.tsv"), ("|", "a.csv"), ("\t", "a.csv")])
+def test_separator_is_read_from_the_header(tmp_path: Path, separator: str, name: str) -> None:
+    path = written(tmp_path / name, f"text{separator}label\nx, y{separator}1\n")
+    assert rows_of(path) == [{"text": "x, y", "label": "1"}]
+
+
+def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"\xef\xbb\xbftext,label\na,1\n")
+    assert rows_of(path) == [{"text": "a", "label": "1"}]
+
+
+def test_tsv_takes_stray_quotation_marks_for_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tsv", 'text\tlabel\n"Dull, he said\t0\nfine "film"\t1\n')
+    assert [row["text"] for row in rows_of(path)] == ['"Dull, he said', 'fine "film"']
+
+
+def test_tsv_quoted_throughout_is_unquoted(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tsv", 'text\tlabel\n"He said ""hi"""\t0\nplain\t1\n')
+    assert [row["text"] for row in rows_of(path)] == ['He said "hi"', "plain"]
+
+
+def test_columns_of_a_file_without_header(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tsv", "gj04\t1\t\tOur friends.\n")
+    assert rows_of(path, columns=("source", "label", "mark", "text"))[0]["text"] == "Our friends."
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text,label\na,1\nb,2,3\n", "line 3: 3 cells where the 2 columns text, label are expected"),
+        ("text,label\na,1\nb\n", "line 3: 1 cells where the 2 columns text, label are expected"),
+        ('text,label\na,1\n"b,2\nc,3\n', "line 3: unexpected end of data"),
+        ("text,text\na,b\n", "line 1: column 'text' is named twice"),
+        ("", "the file is empty"),
+    ],
+)
+def test_broken_csv_names_the_line(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path / "a.csv", text)
+    with pytest.raises(ValueError, match=r"a\.csv") as raised:
+        rows_of(path)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_wrong_encoding_names_the_line_and_the_option(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "text,label\nfine,1\ncafé,0\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a.csv, line 3: byte 0xe9 is not utf-8; .*--encoding"):
+        rows_of(path)
+    assert rows_of(path, encoding="latin-1")[1] == {"text": "café", "label": "0"}
+
+
+def test_utf16_is_recognised(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", '{"text": "a"}\n'.encode("utf-16"))
+    with pytest.raises(ValueError, match="--encoding utf-16"):
+        rows_of(path)
+    assert rows_of(path, encoding="utf-16") == [{"text": "a"}]
+    with pytest.raises(ValueError, match="unknown encoding 'utf-99'"):
+        rows_of(path, encoding="utf-99")
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zip"])
+def test_compressed_files(tmp_path: Path, suffix: str) -> None:
+    text = b"text,label\na,1\n"
+    path = tmp_path / f"a.csv{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.csv", text)
+    else:
+        path.write_bytes({".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix].compress(text))
+    assert rows_of(path) == [{"text": "a", "label": "1"}]
+
+
+def test_damaged_compressed_file_is_one_line(tmp_path: Path) -> None:
+    cut = written(tmp_path / "a.csv.gz", gzip.compress(b"text,label\n" + b"a,1\n" * 1000)[:-20])
+    with pytest.raises(ValueError, match=r"a.csv.gz: cannot be read"):
+        rows_of(cut)
+    with pytest.raises(ValueError, match=r"b.csv.zip: File is not a zip file"):
+        rows_of(written(tmp_path / "b.csv.zip", b"text"))
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n\n{"text": "b", "label": 2.5, "more": ["x", 3]}\n')
+    assert rows_of(path) == [
+        {"text": "a", "label": "1", "more": None},
+        {"text": "b", "label": "2.5", "more": ["x", "3"]},
+    ]
+    assert places_of(path) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"text": "a", "label": True}],
+        {"version": 1, "data": [{"text": "a", "label": True}]},
+        {"text": ["a"], "label": [True]},
+    ],
+)
+def test_json_documents(tmp_path: Path, content: Any) -> None:
+    path = written(tmp_path / "a.json", json.dumps(content, indent=1))
+    assert rows_of(path) == [{"text": "a", "label": "true"}]
+
+
+def test_json_suffix_on_json_lines(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", '{"text": "a"}\n{"text": "b"}\n')
+    assert rows_of(path) == [{"text": "a"}, {"text": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "b", "label": }', "line 3: not valid JSON: Expecting value"),
+        ('["b", 1]', "line 3: expected an object with the columns, found a list"),
+        ('{"text": "b", "label": "1"}', "line 3: column 'label' holds text, where earlier rows hold a number"),
+        ('{"text": 5, "label": 1}', "line 3: column 'text' holds a number, where earlier rows hold text"),
+    ],
+)
+def test_broken_json_lines_name_the_line(tmp_path: Path, line: str, message: str) -> None:
+    path = written(tmp_path / "a.jsonl", f'{{"text": "a", "label": 1}}\n{{"text": "c", "label": null}}\n{line}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl") as raised:
+        rows_of(path)
+    assert message in str(raised.value)
+
+
+def test_parquet_names_classes_and_writes_scalars_as_text(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    features = Features(
+        text=Value("string"),
+        label=ClassLabel(names=["bad", "good"]),
+        tags=List(ClassLabel(names=["O", "B"])),
+        score=Value("float32"),
+    )
+    rows = {"text": ["a", "b"], "label": [1, -1], "tags": [[0, 1], []], "score": [3.2, 5.0]}
+    Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
+    assert rows_of(tmp_path / "a.parquet") == [
+        {"text": "a", "label": "good", "tags": ["O", "B"], "score": "3.2"},
+        {"text": "b", "label": None, "tags": [], "score": "5"},
+    ]
+
+
+def test_parquet_lists_after_a_slice_and_nulls(tmp_path: Path) -> None:
+    table = pa.table({"tokens": pa.array([["a"], None, ["b", "c"], []])})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert [row["tokens"] for row in rows_of(tmp_path / "a.parquet")] == [["a"], None, ["b", "c"], []]
+    with pytest.raises(ValueError, match=r"b.parquet: not a readable parquet file"):
+        rows_of(written(tmp_path / "b.parquet", b"PAR1"))
+
+
+def test_plain_text_and_first_blank(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "one two  \n\n三 四\u2028五\n")
+    assert rows_of(path) == [{"text": "one two  "}, {"text": "三 四\u2028五"}]
+    assert rows_of(path, kind="first-blank", columns=("a", "b"))[0] == {"a": "one", "b": "two  "}
+    with pytest.raises(ValueError, match=r"b.txt, line 1: no blank divides 'alone'"):
+        rows_of(written(tmp_path / "b.txt", "alone\n"), kind="first-blank")
+
+
+CONLL = "-DOCSTART- -X- O\n\nEU NNP I-ORG\nrejects VBZ O\n\n\nPeter NNP I-PER\n"
+
+
+def test_column_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "eng.train", CONLL)
+    assert rows_of(path, lists=True) == [
+        {"0": ["EU", "rejects"], "1": ["NNP", "VBZ"], "2": ["I-ORG", "O"]},
+        {"0": ["Peter"], "1": ["NNP"], "2": ["I-PER"]},
+    ]
+    assert places_of(path, lists=True) == [3, 7]
+
+
+def test_column_file_whose_token_is_a_blank(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "a\tO\n \tO\n\u3000\tO\n")
+    assert rows_of(path, lists=True)[0]["0"] == ["a", " ", "\u3000"]
+
+
+def test_ragged_column_file_names_the_line(tmp_path: Path) -> None:
+    path = written(tmp_path / "eng.train", "EU I-ORG\nrejects\n")
+    with pytest.raises(ValueError, match=r"eng.train, line 2: 1 columns, where 2 are expected"):
+        rows_of(path, lists=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Sentence #,Word,Tag\nSentence: 1,"EU",B-ORG\n,",",O\nSentence: 2,Peter,B-PER\n',
+        'sentence_id,Word,Tag\n7,EU,B-ORG\n7,",",O\n8,Peter,B-PER\n',
+        'id,Word,Tag\n1,EU,B-ORG\n2,",",O\n\n3,Peter,B-PER\n',
+    ],
+)
+def test_csv_with_a_token_a_row(tmp_path: Path, text: str) -> None:
+    rows = rows_of(written(tmp_path / "a.csv", text), lists=True)
+    assert [(row["Word"], row["Tag"]) for row in rows] == [(["EU", ","], ["B-ORG", "O"]), (["Peter"], ["B-PER"])]
+
+
+def test_sentence_column_can_be_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "no,Word\n1,a\n1,b\n2,c\n")
+    assert [row["Word"] for row in rows_of(path, lists=True, sentence="no")] == [["a", "b"], ["c"]]
+    with pytest.raises(ValueError, match=r"no column 'number'; there are no, Word"):
+        rows_of(path, lists=True, sentence="number")
+
+
+def test_csv_with_nothing_that_divides_sentences(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "Word,Tag\n" + "a,O\n" * 6000)
+    with pytest.raises(ValueError, match="--sentence-column"):
+        rows_of(path, lists=True)
+
+
+def test_csv_with_lists_in_cells(tmp_path: Path) -> None:
+    text = 'id,tokens,tags\n1,"[""EU"", ""x""]","[\'B-ORG\', \'O\']"\n'
+    assert rows_of(written(tmp_path / "a.csv", text), lists=True) == [{"tokens": ["EU", "x"], "tags": ["B-ORG", "O"]}]
+    with pytest.raises(ValueError, match=r"b.csv, line 3: '\[EU\]' is not a list"):
+        rows_of(written(tmp_path / "b.csv", "tokens\n['a']\n[EU]\n"), lists=True)
+
+
+def test_unknown_suffix_and_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a.dat: the suffix says no format .*--file-format"):
+        rows_of(written(tmp_path / "a.dat", "text"))
+    with pytest.raises(ValueError, match="no such file"):
+        expand(str(tmp_path / "*.csv"))
+
+
+def test_glob_is_sorted(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv"):
+        written(tmp_path / name, "text\nx\n")
+    assert [path.name for path in expand(str(tmp_path / "*.csv"))] == ["a.csv", "b.csv"]
