@@ -20,6 +20,11 @@ from typing import Any
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll")
 
 
+OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit", "lion8bit", "adafactor", "sgd", "lamb")
+SCHEDULES = ("linear", "cosine", "constant", "polynomial", "one-cycle", "wsd", "inverse-sqrt")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+
+
 def option(
     default: Any = None,
     help: str = "",
@@ -152,13 +157,16 @@ class Optimization:
     max_updates: int | None = option(None, "Stop after this many updates.", minimum=0)
     batch_size: int = option(32, "Examples in one update, over all processes.", minimum=1)
     micro_batch_size: int | None = option(None, "Examples in one forward pass; default: the update's share.", minimum=1)
+    optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
     learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
+    head_learning_rate: float | None = option(None, "Peak learning rate of the head, where it differs.", above=0)
+    layer_decay: float = option(1.0, "Factor of the rate from each layer to the one below it.", above=0, maximum=1)
     warmup: float = option(0.0, "Updates of warm-up; below 1 a share of all updates.", minimum=0)
-    schedule: str = option("linear", "Learning rate after warm-up.")
+    schedule: str = option("linear", "Learning rate after warm-up.", choices=SCHEDULES)
     weight_decay: float = option(0.01, "Decoupled decay; never on biases and norms.", minimum=0)
     clip_norm: float = option(1.0, "Largest gradient norm; 0 switches clipping off.", minimum=0)
     freeze: str | None = option(None, "Part that is not trained: encoder, embeddings, or a number of lowest layers.")
-    precision: str = option("auto", "Arithmetic of forward and backward.", choices=("auto", "fp32", "fp16", "bf16"))
+    precision: str = option("auto", "Arithmetic of forward and backward.", choices=("auto", *PRECISIONS))
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,15 @@ def build_optimizer(name: str, groups: Groups, *, sharded: bool = False) -> Opti
             look at whole matrices or layers cannot work on them.
 
     Raises:
-        ValueError: unknown name, bitsandbytes missing, or an optimizer that the engine's pieces do not suit.
+        ValueError: bitsandbytes is missing, or an optimizer that the engine's pieces do not suit.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"--optimizer {name!r} is not one of {', '.join(OPTIMIZERS)}")
     if sharded and name in WHOLE:
         raise ValueError(
             f"--optimizer {name} needs whole parameters, but ZeRO cuts them into flat pieces; use adamw or adamw8bit"
         )
     if name in EIGHT_BIT and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"--optimizer {name} needs bitsandbytes: pip install bitsandbytes")
-    return OPTIMIZERS[name](groups)
+    return BUILDERS[name](groups)
 
 
 def _adamw(groups: Groups) -> Optimizer:
@@ -78,7 +76,7 @@ def _lamb(groups: Groups) -> Optimizer:
     return Lamb(groups, betas=BETAS, eps=1e-6)
 
 
-OPTIMIZERS: dict[str, Callable[[Groups], Optimizer]] = {
+BUILDERS: dict[str, Callable[[Groups], Optimizer]] = {
     "adamw": _adamw,
     "adamw8bit": _adamw8bit,
     "paged_adamw8bit": _paged_adamw8bit,

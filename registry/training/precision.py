@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 AMPERE = (8, 0)
 """First compute capability whose tensor cores multiply bf16 and tf32."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """One of `PRECISIONS`, and the reason for it as the start-up summary says it."""
+    """One of `options.PRECISIONS`, and the reason for it as the start-up summary says it."""
 
     name: str
     why: str

@@ -85,8 +85,10 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         job.spec.layer_map(module),
         learning_rate=optimization.learning_rate,
         weight_decay=optimization.weight_decay,
+        layer_decay=optimization.layer_decay,
+        head_learning_rate=optimization.head_learning_rate,
     )
-    optimizer = build_optimizer("adamw", groups, sharded=is_sharded(accelerator)) if total else None
+    optimizer = build_optimizer(optimization.optimizer, groups, sharded=is_sharded(accelerator)) if total else None
     schedule = (
         build_schedule(
             optimization.schedule,
