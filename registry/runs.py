@@ -172,15 +172,15 @@ def load_run(
     if plugin_file is not None:
         load_plugin_file(plugin_file)
     task, spec = registered(record)
-    settings = {"engine": engine, "precision": precision, "batch_tokens": batch_tokens}
+    tokenizer = load_tokenizer(directory, spec)
     if engine == "onnx":
         from registry.onnx_model import load_onnx
 
-        tokenizer, model = load_tokenizer(directory, spec), load_onnx(directory.path)
-        return Run(directory, record, task, spec, tokenizer, model, "cpu", **settings)
-    tokenizer, model = load_tokenizer(directory, spec), load_model(directory, record, spec)
-    device = checked_device(device)
-    return Run(directory, record, task, spec, tokenizer, model.to(device).eval(), device, **settings)
+        device, model = "cpu", load_onnx(directory.path)
+    else:
+        device = checked_device(device)
+        model = load_model(directory, record, spec).to(device).eval()
+    return Run(directory, record, task, spec, tokenizer, model, device, engine, precision, batch_tokens)
 
 
 def read_record(directory: RunDirectory) -> Record:

@@ -1,0 +1,65 @@
+"""Scoring a run: on one of its own splits, exactly as they were, or on somebody's file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from registry.data.prepare import Prepared, prepare
+from registry.data.source import Source, source_of
+from registry.inference import EncodedExamples
+from registry.options import Options
+from registry.run_directory import read_json
+from registry.runs import Run
+from registry.tasks.base import Metrics
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SPLITS = ("validation", "test", "train")
+
+
+def split_rows(run: Run, split: str | None, options: Options) -> tuple[str, Dataset]:
+    """(name, cleaned rows) of one of the run's splits; by default validation.
+
+    Args:
+        options: of the run's training; only where the data lies may differ.
+
+    Raises:
+        ValueError: there is no such split, it has no labels, or its rows are no longer those of the training.
+    """
+    prepared = prepare(run.task.load(source_of(options.data)), options.splits, options.cleaning)
+    names = sorted(prepared.splits, key=lambda name: (SPLITS.index(name.split("_")[0]), name))
+    split = split or names[0]
+    if split not in prepared.splits:
+        raise ValueError(f"--split {split}: this run has {', '.join(names)}")
+    saved = read_json(run.directory.splits)["splits"]
+    if prepared.row_ids["splits"][split] != saved.get(split):
+        raise ValueError(f"--split {split}: its rows are not those of the training; the data have changed since")
+    return split, _labelled(run, prepared, split, f"--split {split}")
+
+
+def file_rows(run: Run, pattern: str, source: Source, options: Options) -> Dataset:
+    """Cleaned rows of a person's file or glob.
+
+    Raises:
+        ValueError: in one line, naming file, row and column; also where no row has a label.
+    """
+    raw = run.task.load(dataclasses.replace(source, data_dir=None, files={"test": pattern}))
+    splits = dataclasses.replace(options.splits, max_test_rows=None, resplit=False)
+    return _labelled(run, prepare(raw, splits, options.cleaning), "test", pattern)
+
+
+def score(run: Run, encoded: EncodedExamples, on_batch: Callable[[int], None] = lambda examples: None) -> Metrics:
+    """The task's metrics over encoded examples."""
+    return run.task.metrics(run.task.join(run.reduce(encoded, on_batch=on_batch)), run.record.head)
+
+
+def _labelled(run: Run, prepared: Prepared, split: str, where: str) -> Dataset:
+    rows: Any = prepared.splits[split]
+    wanted = set(run.task.roles) - set(run.task.inputs())
+    missing = wanted and not wanted & set(rows.column_names)
+    if missing or prepared.checks["unlabelled"][split] == len(rows):
+        raise ValueError(f"{where}: no row has a label, so that there is nothing to score; predict.py predicts them")
+    return rows

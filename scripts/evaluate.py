@@ -1,0 +1,96 @@
+"""Score a trained run on one of its splits, or on a file of your own.
+
+python scripts/evaluate.py runs/sst2-roberta-base-1 --split validation
+python scripts/evaluate.py runs/sst2-roberta-base-1 --file reviews.csv --text-column review --label-column stars
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from registry.cli import friendly, some_options
+from registry.run_options import file_options, file_source, open_run, options_for, run_options
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from registry.runs import Run
+
+
+@click.command()
+@click.argument("run")
+@click.option("--split", help="One of the run's own splits.  [default: validation]")
+@click.option("--file", help="Labelled rows to score instead: a file or quoted glob, of any format.")
+@click.option("--output", type=click.Path(dir_okay=False), help="JSON file; default RUN/evaluations/NAME.json.")
+@click.option("--report", is_flag=True, help="Write the run's report.html anew.")
+@some_options("data_dir", "data_revision", "drop_invalid", "num_workers")
+@file_options
+@run_options
+@friendly
+def main(run: str, split: str | None, file: str | None, output: str | None, report: bool, **options: Any) -> None:
+    """Print the metrics of a run and write them as JSON. Splits are exactly those of the training."""
+    if split and file:
+        raise ValueError("--split and --file exclude each other; give one of them")
+    loaded = open_run(run, options)
+    name, rows = rows_of(loaded, split, file, options)
+    started = time.perf_counter()
+    metrics = metrics_of(loaded, rows, options)
+    seconds = time.perf_counter() - started
+    results = {"run": str(loaded.directory.path), "name": name, "rows": len(rows), "seconds": seconds, **metrics}
+    show(results, metrics)
+    write(results, Path(output) if output else loaded.directory.evaluations / f"{name}.json")
+    if report:
+        from registry.reports import write_report
+
+        click.echo(f"report: {write_report(loaded.directory.path)}")
+
+
+def rows_of(run: Run, split: str | None, file: str | None, options: Mapping[str, Any]) -> tuple[str, Dataset]:
+    """(name, rows) to score."""
+    from registry.scoring import file_rows, split_rows
+
+    wanted = options_for(run, options)
+    if file is None:
+        return split_rows(run, split, wanted)
+    return Path(file).stem.replace("*", "-"), file_rows(run, file, file_source(run, options), wanted)
+
+
+def metrics_of(run: Run, rows: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of the rows, encoded through the token cache."""
+    from registry.scoring import score
+    from registry.training.assembly import Encoding
+
+    encode = Encoding(run.task, run.record.head, run.tokenizer, run.record.limits, options["num_workers"] or 0)
+    return score(run, encode(rows))
+
+
+def show(results: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """A table of the metrics, the nested ones by class or type."""
+    from registry.reports.terminal import Screen, short
+    from registry.run_log import flat_numbers
+
+    plain = [(name, short(value)) for name, value in flat_numbers(metrics) if "/" not in name]
+    for table in (values for values in metrics.values() if isinstance(values, Mapping)):
+        for name, values in table.items():
+            plain.append((name, "  ".join(f"{key} {short(value)}" for key, value in flat_numbers(values))))
+    Screen(shown=True).summary(f"{results['name']}: {results['rows']:,} rows", plain)
+
+
+def write(results: Mapping[str, Any], path: Path) -> None:
+    """Write the results as JSON."""
+    from registry.run_directory import write_json
+
+    try:
+        write_json(path, results)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
+    click.echo(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
