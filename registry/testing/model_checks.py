@@ -36,7 +36,12 @@ def subject(spec: ModelSpec, kind: str, path: str = "") -> Bench:
     """The model from random weights with the sample of the family that asks for this head."""
     task: Task = imported(SAMPLES[kind])()
     bench = Bench(task, spec, ModelSource(path=path or spec.checkpoint, from_scratch=True))
-    bench.build()
+    try:
+        bench.build()
+    except (OSError, ValueError) as error:
+        if bench.source.path and not Path(bench.source.path).exists():
+            raise Skipped(f"{bench.source.path} is not at hand ({error})") from None
+        raise
     return bench
 
 
