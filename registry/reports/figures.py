@@ -13,9 +13,12 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
+
+from registry.reports import format
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +33,7 @@ COLOURS = ("#2f6fdf", "#d9730d", "#2a9d62", "#8a4fd3", "#d23f74", "#0f93a6", "#a
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", **{c: f"--c{i}" for i, c in enumerate(COLOURS)}}
-SIZE = (4.6, 2.7)
+SIZE = (4.0, 2.45)
 
 LATIN_FONTS = ("Inter", "Noto Sans", "Segoe UI", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
 CJK_FONTS = (
@@ -127,23 +130,29 @@ def new_axes(
 @styled
 def line_chart(
     lines: Sequence[Series], *, title: str = "", xlabel: str = "", ylabel: str = "", size: tuple[float, float] = SIZE,
-    mark: tuple[float, str] | None = None, logarithmic: bool = False,
+    mark: tuple[float, str] | None = None, percent: bool = False,
 ) -> Figure:  # fmt: skip
-    """Lines with a legend; `mark` is a vertical line (x, name), such as the update of the best weights."""
+    """Lines with a legend.
+
+    Args:
+        mark: a vertical line (x, name), such as the update of the best weights.
+        percent: x is a share, labelled so at every point.
+    """
     figure, axes = new_axes(size, title, xlabel, ylabel)
     for line in lines:
         style: dict[str, Any] = {"color": COLOURS[line.colour % len(COLOURS)]}
         style["linestyle"] = DASHES[(line.colour // len(COLOURS)) % len(DASHES)]
         if line.marked or len(line.x) == 1:
             style |= {"marker": MARKERS[line.colour % len(MARKERS)], "markersize": 5, "markeredgecolor": "none"}
-        axes.plot(line.x, line.y, label=line.name, **style)
+        axes.plot(line.x, line.y, label=readable([line.name])[0], **style)
         if line.spread is not None and np.any(np.asarray(line.spread) > 0):
             low, high = np.subtract(line.y, line.spread), np.add(line.y, line.spread)
             axes.fill_between(line.x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     if mark is not None:
         axes.axvline(mark[0], color=MUTED, linewidth=1, linestyle=(0, (2, 2)), label=mark[1])
-    if logarithmic:
-        axes.set_yscale("log")
+    if percent:
+        axes.set_xticks(sorted({x for line in lines for x in line.x}))
+        axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
     axes.margins(x=0.02)
     if len(lines) > 1 or mark is not None:
         axes.legend(
@@ -217,6 +226,39 @@ def precision_recall_chart(curves: Sequence[tuple[str, np.ndarray, np.ndarray, f
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
     axes.legend(loc="lower left", title="average precision")
     return figure
+
+
+@styled
+def point_chart(
+    points: Sequence[tuple[str, float, float, int]], *, xlabel: str, ylabel: str, size: tuple[float, float] = SIZE
+) -> Figure:
+    """Named points (name, x, y, colour) over a logarithmic x; equal ones share a legend entry."""
+    import matplotlib.ticker
+
+    figure, axes = new_axes(size, xlabel=xlabel, ylabel=ylabel)
+    for name, x, y, colour in points:
+        style: dict[str, Any] = {"color": COLOURS[colour % len(COLOURS)], "marker": MARKERS[colour % len(MARKERS)]}
+        axes.scatter([x], [y], s=46, linewidths=0, label=readable([name])[0], **style)
+    axes.set_xscale("log", base=10)
+    axes.margins(x=0.12, y=0.12)
+    locate = matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0))
+    low, high = min(x for _, x, _, _ in points), max(x for _, x, _, _ in points)
+    few = high / low < 4  # then only plain steps give more than one tick
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4) if few else locate)
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.xaxis.set_major_formatter(lambda x, _: format.number(x))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as `path`.png and `path`.svg, on white."""
+    import matplotlib
+
+    with matplotlib.rc_context(settings()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(path.with_name(f"{path.name}.png"))
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
 
 
 def readable(names: Sequence[str]) -> list[str]:

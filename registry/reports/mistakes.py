@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from registry.reports.predictions import Item, Predictions
+from registry.reports.predictions import Item, Predictions, class_scores
 
 TEXTS = ("text", "text_pair", "question", "context")
 
@@ -110,7 +110,7 @@ def _mistake(scored: Predictions, position: int, score: float) -> Mistake:
             predicted=tuple(spans(text, predicted, labelled, "wrong")),
         )  # fmt: skip
     many = scored.kind == "single" and len(scored.classes) > 2
-    own = item["scores"].get(item["label"]) if scored.kind == "single" and "scores" in item else None
+    own = class_scores(item).get(item["label"]) if scored.kind == "single" else None
     ranked = tuple(scored.ranked(position)) if many else ()
     return Mistake(item["row"], texts, item["label"], item["prediction"], float(score), own, ranked)
 

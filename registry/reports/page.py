@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def repeat_command(run: RunRecord) -> str:
 
 def _tiles(run: RunRecord, splits: list[SplitReport]) -> Iterator[tuple[str, str, str]]:
     """(name, value, what it is) of the numbers at the top."""
-    train: Mapping[str, Any] = run.metrics.get("train", {})
+    train = run.cost
     number, bytes_, duration = FILTERS["number"], FILTERS["mebibytes"], FILTERS["duration"]
     validation = next((s for s in splits if s.name == "validation"), None)
     name = run.primary_metric
@@ -86,17 +86,16 @@ def _tiles(run: RunRecord, splits: list[SplitReport]) -> Iterator[tuple[str, str
         yield "training time", duration(train["seconds"]), f"{updates}, {number(run.metrics.get('epochs', 0))} epochs"
     if "peak_memory_mb" in train:
         yield "peak memory", bytes_(train["peak_memory_mb"]), str(run.run.get("device", ""))
-    parameters = run.run.get("parameters") or {}
-    if parameters:
-        trainable = parameters.get("trainable", parameters["total"])
-        share = "all trainable" if trainable == parameters["total"] else f"{number(trainable)} trainable"
-        yield "parameters", number(parameters["total"]), share
+    if total := train.get("parameters"):
+        trainable = train.get("trainable_parameters", total)
+        share = "all trainable" if trainable == total else f"{number(trainable)} trainable"
+        yield "parameters", number(total), share
 
 
 def _curves(run: RunRecord) -> Iterator[Chart]:
     """Loss, metrics, learning rate and gradient norm by update; train and validation in one chart."""
-    mark = run.run.get("best_update")
-    best = (float(mark), "best weights") if mark is not None else None
+    mark = run.metrics.get("best_update")
+    best = (float(mark), "best weights") if mark else None
     names = list(dict.fromkeys(name for line in run.history for name in line if name not in HIDDEN_LINES))
     wanted = ["loss", run.primary_metric, *[n for n in ("accuracy", "f1") if n != run.primary_metric]]
     for name in dict.fromkeys([*wanted, "learning_rate", "grad_norm"]):

@@ -76,30 +76,37 @@ class Predictions:
         return map(_as_set, self.guesses)
 
     def scores(self) -> np.ndarray | None:
-        """(rows, classes) scores; None where rows do not carry a score for every class."""
-        try:
-            return np.array([[item["scores"][name] for name in self.classes] for item in self.items], dtype=float)
-        except (KeyError, TypeError):
+        """(rows, classes) scores, 0 for classes that a row does not name; None where rows carry no scores."""
+        if not all(map(class_scores, self.items)):
             return None
+        rows = [[given.get(name, 0.0) for name in self.classes] for given in map(class_scores, self.items)]
+        return np.array(rows, dtype=float)
 
     def confidence(self) -> np.ndarray | None:
-        """(rows,) score of the predicted class; None where rows carry no scores."""
-        try:
-            return np.array([item["scores"][item["prediction"]] for item in self.items], dtype=float)
-        except (KeyError, TypeError):
+        """(rows,) score of the best class, of which there is one; None where rows carry no scores."""
+        if self.kind != "single" or not all(map(class_scores, self.items)):
             return None
+        return np.array([max(class_scores(item).values()) for item in self.items], dtype=float)
 
     def ranked(self, row: int, count: int = 5) -> list[tuple[str, float]]:
         """The best-scored classes of the row at this position."""
-        return sorted(self.items[row].get("scores", {}).items(), key=lambda pair: -pair[1])[:count]
+        return sorted(class_scores(self.items[row]).items(), key=lambda pair: -pair[1])[:count]
 
     def true_ranks(self) -> list[int]:
         """The place of each row's label among its scored classes, from 1; 0 where it is not there."""
         places = []
         for item in self.items:
-            score = item.get("scores", {}).get(item["label"])
-            places.append(0 if score is None else 1 + sum(other > score for other in item["scores"].values()))
+            scores = class_scores(item)
+            own = scores.get(item["label"])
+            places.append(0 if own is None else 1 + sum(score > own for score in scores.values()))
         return places
+
+
+def class_scores(item: dict[str, Any]) -> dict[str, float]:
+    """A row's scores by class, or by answer where it ranks answers; empty where it has none."""
+    if "answers" in item:
+        return {answer["answer"]: answer["score"] for answer in item["answers"]}
+    return dict(item.get("scores") or {})
 
 
 def read_predictions(path: Path, head: Head) -> Predictions:

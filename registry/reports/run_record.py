@@ -65,6 +65,11 @@ class RunRecord:
         """Whether a smaller primary metric is better."""
         return bool(self.run.get("minimize", self.primary_metric in LESS_IS_BETTER))
 
+    @property
+    def cost(self) -> dict[str, Any]:
+        """Speed, memory, time and parameters of training."""
+        return dict(self.metrics.get("train", {}))
+
     def option(self, name: str, default: Any = None) -> Any:
         """An option of the run, as resolved."""
         return self.run.get("options", {}).get(name, default)
@@ -80,18 +85,18 @@ class RunRecord:
         return read_predictions(path, self.head) if path.is_file() else None
 
     def curve(self, split: str, name: str) -> tuple[list[float], list[float]]:
-        """(updates, values) logged for a split; "validation" begins with the metrics before training."""
-        splits = (split, "start") if split == "validation" else (split,)
+        """(updates, values) logged for a split; "validation" begins with the untrained model, at update 0."""
         points = [
             (line["update"], line[name])
             for line in self.history
-            if line.get("split") in splits and isinstance(line.get(name), (int, float))
+            if line.get("split") == split and isinstance(line.get(name), (int, float))
         ]
         return [float(x) for x, _ in points], [float(y) for _, y in points]
 
     def before(self) -> dict[str, Any]:
         """Validation metrics before fine-tuning; empty where they were not measured."""
-        return next((line for line in self.history if line.get("split") == "start"), {})
+        lines = (line for line in self.history if line.get("split") == "validation" and line["update"] == 0)
+        return next(lines, {})
 
 
 def read_run(directory: str | Path) -> RunRecord:

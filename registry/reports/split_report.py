@@ -54,7 +54,7 @@ class SplitReport:
 def build_split_report(run: RunRecord, split: str) -> SplitReport:
     """Everything about a split; without saved predictions only its metrics."""
     metrics = tables.flat_metrics(run.metrics[split])
-    before = tables.flat_metrics(run.before()) if split == "validation" else {}
+    before = {k: v for k, v in tables.flat_metrics(run.before()).items() if split == "validation" and k in metrics}
     predictions = run.predictions(split)
     scored = predictions.labelled() if predictions is not None else None
     if scored is None or not len(scored.items):
@@ -65,7 +65,7 @@ def build_split_report(run: RunRecord, split: str) -> SplitReport:
         metrics=metrics,
         before=before,
         rows=len(scored.items),
-        interval=_interval(run, scored, metrics),
+        interval=primary_interval(run, split, scored),
         classes=[] if scored.kind == "regression" else tables.class_table(scored),
         kind=scored.kind,
         matrix=matrix if matrix is not None and len(matrix) <= SHOWN_CLASSES else None,
@@ -77,9 +77,13 @@ def build_split_report(run: RunRecord, split: str) -> SplitReport:
     )
 
 
-def _interval(run: RunRecord, scored: Predictions, metrics: dict[str, float]) -> tuple[float, float] | None:
-    name = run.primary_metric
-    metric = row_metric(name, scored, metrics[name]) if name in metrics else None
+def primary_interval(run: RunRecord, split: str, predictions: Predictions | None = None) -> tuple[float, float] | None:
+    """95 % bootstrap interval of the primary metric; None where saved predictions do not give it."""
+    predictions = predictions or run.predictions(split)
+    reported = run.metrics[split].get(run.primary_metric)
+    if predictions is None or reported is None:
+        return None
+    metric = row_metric(run.primary_metric, predictions, reported)
     return interval(bootstrap(metric)) if metric is not None else None
 
 
@@ -92,7 +96,7 @@ def _charts(scored: Predictions, matrix: np.ndarray | None) -> Iterator[Chart]:
         yield Chart(
             "Confusion", figures.inline_svg(heatmap, "confusion matrix"), "Rows are labels, columns predictions."
         )
-    confidence = scored.confidence() if scored.kind == "single" else None
+    confidence = scored.confidence()
     if confidence is not None:
         correct = tables.correctness(scored)
         found = tables.calibration(confidence, correct)

@@ -95,7 +95,8 @@ def coverage_curve(confidence: np.ndarray, correct: np.ndarray, points: int = 50
 
 def correctness(scored: Predictions) -> np.ndarray:
     """(rows,) whether the prediction equals the label."""
-    return np.fromiter((t == g for t, g in zip(scored.truths, scored.guesses, strict=True)), dtype=bool)
+    pairs = zip(scored.true_sets(), scored.predicted_sets(), strict=True)
+    return np.fromiter((truth == guess for truth, guess in pairs), dtype=bool)
 
 
 def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:

@@ -1,0 +1,246 @@
+"""Runs side by side: grouped over seeds, the best marked, differences tested on the saved predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any
+
+from registry.reports.contributions import row_metric
+from registry.reports.resampling import RowMetric, holm, mcnemar, paired_difference
+from registry.reports.run_record import LESS_IS_BETTER, RunRecord
+from registry.reports.tables import correctness, flat_metrics
+
+LABELS = ("task", "model", "variant", "fraction")
+UNTOLD = ("output_dir", "overwrite", "seed", "train_fraction", "task", "model", "num_workers", "log_every")
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric on a split; on another task than the run's own where `task` is given."""
+
+    split: str
+    metric: str
+    task: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its heading in a table."""
+        place = f"{self.task} {self.split}" if self.task else self.split
+        return f"{place} {self.metric.replace('_', ' ')}"
+
+    @property
+    def minimize(self) -> bool:
+        """Whether less is better."""
+        return self.metric in LESS_IS_BETTER
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run with its name in the table, and its scores on other tasks by task and split."""
+
+    run: RunRecord
+    labels: dict[str, Any]
+    elsewhere: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    published: float | None = None
+
+    def value(self, column: Column) -> float | None:
+        """The run's number in a column; None where it has none."""
+        found = self.elsewhere.get(column.task, {}) if column.task else self.run.metrics
+        number = flat_metrics(found.get(column.split) or {}).get(column.metric)
+        return None if number is None else float(number)
+
+    @property
+    def split(self) -> str:
+        """The split that its headline and its significance are taken from: test, where it has labels."""
+        name = self.run.primary_metric
+        scored = [split for split in self.run.evaluated() if name in self.run.metrics[split]]
+        return "test" if "test" in scored else next(iter(scored), "validation")
+
+
+@dataclass
+class Group:
+    """Runs that differ by seed only: one row of the table."""
+
+    labels: dict[str, Any]
+    runs: list[Compared]
+    p: float | None = None
+    best: set[Column] = field(default_factory=set)
+
+    def values(self, column: Column) -> list[float]:
+        """The number of every run that has one."""
+        return [value for run in self.runs if (value := run.value(column)) is not None]
+
+    def mean(self, column: Column) -> float | None:
+        """Mean over seeds."""
+        values = self.values(column)
+        return fmean(values) if values else None
+
+    def spread(self, column: Column) -> float | None:
+        """Standard deviation over seeds (n - 1); None for a single run."""
+        values = self.values(column)
+        return stdev(values) if len(values) > 1 else None
+
+    def cost(self, name: str) -> float | None:
+        """Mean of one of the training's costs; "seconds_per_update" is derived."""
+        if name == "seconds_per_update":
+            pairs = [(c.run.cost.get("seconds"), c.run.metrics.get("updates")) for c in self.runs]
+            found = [seconds / updates for seconds, updates in pairs if seconds and updates]
+        else:
+            found = [c.run.cost[name] for c in self.runs if c.run.cost.get(name) is not None]
+        return fmean(found) if found else None
+
+    @property
+    def published(self) -> float | None:
+        """What others report for the same, where the grid names it."""
+        return next((c.published for c in self.runs if c.published is not None), None)
+
+    @property
+    def name(self) -> str:
+        """Model and variant, as legends and charts call it."""
+        return " ".join(str(self.labels[k]) for k in ("model", "variant") if self.labels.get(k))
+
+    @cached_property
+    def row_metrics(self) -> list[RowMetric]:
+        """The headline metric of each run by its rows; empty where saved predictions do not give it."""
+        found = [_row_metric(compared) for compared in self.runs]
+        return [metric for metric in found if metric is not None] if None not in found else []
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups in the order given, the columns that they are compared by, and what did not work."""
+
+    groups: list[Group]
+    columns: list[Column]
+    title: str = ""
+    note: str = ""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks in order of appearance."""
+        return list(dict.fromkeys(str(group.labels["task"]) for group in self.groups))
+
+    def of_task(self, task: str) -> list[Group]:
+        """The groups of one task."""
+        return [group for group in self.groups if group.labels["task"] == task]
+
+    def varies(self, label: str) -> bool:
+        """Whether a label tells groups apart."""
+        return len({group.labels.get(label) for group in self.groups}) > 1
+
+    def headline(self, group: Group) -> Column:
+        """The column that the group's contest is decided by."""
+        first = group.runs[0]
+        return Column(first.split, first.run.primary_metric)
+
+
+def compare(
+    runs: Iterable[Compared], metrics: Sequence[str] = (), *, title: str = "", note: str = "",
+    failures: Sequence[tuple[str, str]] = (),
+) -> Comparison:  # fmt: skip
+    """Group runs over seeds, mark the best of each contest (task and fraction) and test the others against it."""
+    groups: dict[tuple[Any, ...], Group] = {}
+    for compared in runs:
+        labels = {name: compared.labels.get(name) for name in LABELS}
+        groups.setdefault(tuple(labels.values()), Group(labels, [])).runs.append(compared)
+    comparison = Comparison(list(groups.values()), _columns(groups.values(), metrics), title, note, list(failures))
+    contests: dict[tuple[Any, Any], list[Group]] = {}
+    for group in comparison.groups:
+        contests.setdefault((group.labels["task"], group.labels["fraction"]), []).append(group)
+    for contest in contests.values():
+        if len(contest) > 1:
+            _mark_best(contest, comparison.columns)
+            _test_against_best(contest, comparison.headline(contest[0]))
+    return comparison
+
+
+def labelled(runs: Sequence[RunRecord]) -> list[Compared]:
+    """Runs of any origin with labels of their own: what tells those of one task and model apart is their variant."""
+    options = [{k: v for k, v in run.run.get("options", {}).items() if k not in UNTOLD} for run in runs]
+    names = list(dict.fromkeys(name for given in options for name in given))
+    families = [(run.task, run.model) for run in runs]
+    labels = []
+    for own, family, run in zip(options, families, runs, strict=True):
+        rivals = [other for other, theirs in zip(options, families, strict=True) if theirs == family]
+        differing = [name for name in names if any(other.get(name) != own.get(name) for other in rivals)]
+        variant = ", ".join(f"{name} {_short(own.get(name))}" for name in differing)
+        labels.append({"task": run.task, "model": run.model, "variant": variant, "seed": run.run.get("seed")})
+    fractions = [run.option("train_fraction") for run in runs]
+    if len(set(fractions)) > 1:
+        for label, fraction in zip(labels, fractions, strict=True):
+            label["fraction"] = float(fraction or 1.0)
+    return [Compared(run, label) for run, label in zip(runs, labels, strict=True)]
+
+
+def _columns(groups: Iterable[Group], metrics: Sequence[str]) -> list[Column]:
+    """The primary metric (or those asked for) on every split and foreign task that some run was scored on."""
+    columns: dict[Column, None] = {}
+    for group in groups:
+        for compared in group.runs:
+            for metric in metrics or [compared.run.primary_metric]:
+                own = [Column(split, metric) for split in compared.run.evaluated()]
+                other = [Column(split, metric, task) for task, found in compared.elsewhere.items() for split in found]
+                columns |= {column: None for column in (*own, *other) if compared.value(column) is not None}
+    return list(columns)
+
+
+def _mark_best(contest: list[Group], columns: Sequence[Column]) -> None:
+    for column in columns:
+        means = [(mean, group) for group in contest if (mean := group.mean(column)) is not None]
+        if len(means) > 1:
+            best = min(m for m, _ in means) if column.minimize else max(m for m, _ in means)
+            for mean, group in means:
+                if mean == best:
+                    group.best.add(column)
+
+
+def _test_against_best(contest: list[Group], column: Column) -> None:
+    """Two-sided p-values of each group against the best one, corrected for the number of tests (Holm)."""
+    best = next((group for group in contest if column in group.best), None)
+    if best is None or not best.row_metrics:
+        return
+    tested = [group for group in contest if group is not best and group.row_metrics]
+    p_values = []
+    for group in list(tested):
+        try:
+            p_values.append(_p_value(best, group, column))
+        except ValueError:
+            tested.remove(group)
+    for group, p in zip(tested, holm(p_values), strict=True):
+        group.p = p
+
+
+def _p_value(best: Group, other: Group, column: Column) -> float:
+    """Exact McNemar for the accuracy of two single runs on the same rows, a paired bootstrap for all else."""
+    if column.metric == "accuracy" and len(best.runs) == len(other.runs) == 1:
+        correct = []
+        for group in (best, other):
+            predictions = group.runs[0].run.predictions(column.split)
+            assert predictions is not None
+            scored = predictions.labelled()
+            correct.append(dict(zip(scored.rows.tolist(), correctness(scored).tolist(), strict=True)))
+        rows = correct[0].keys() & correct[1].keys()
+        if not rows:
+            raise ValueError("the runs were not evaluated on the same rows")
+        import numpy as np
+
+        first, second = (np.array([found[row] for row in sorted(rows)], dtype=bool) for found in correct)
+        return mcnemar(first, second)
+    return paired_difference(best.row_metrics, other.row_metrics)[1]
+
+
+def _row_metric(compared: Compared) -> RowMetric | None:
+    predictions = compared.run.predictions(compared.split)
+    reported = compared.value(Column(compared.split, compared.run.primary_metric))
+    if predictions is None or reported is None:
+        return None
+    return row_metric(compared.run.primary_metric, predictions, reported)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "off" if value in (None, {}, []) else str(value)

@@ -1,0 +1,122 @@
+"""What a comparison leaves: tables, plots as PNG and SVG, and comparison.html."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from registry.reports import figures
+from registry.reports.comparison import Comparison, Group
+from registry.reports.comparison_table import LEGEND, build_rows, to_csv, to_latex, to_markdown
+from registry.reports.page import write_page
+from registry.reports.split_report import Chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PLOT = (5.6, 3.3)
+
+
+def write_comparison(comparison: Comparison, output: Path) -> Path:
+    """Write table.md, table.csv, table.tex, plots/ and comparison.html; returns the page's path."""
+    output.mkdir(parents=True, exist_ok=True)
+    for name, text in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
+        (output / f"table.{name}").write_text(text(comparison), encoding="utf-8")
+    charts = []
+    for task in comparison.tasks:
+        for name, title, figure in plots(comparison, task):
+            path = output / "plots" / f"{task}-{name}"
+            path.parent.mkdir(exist_ok=True)
+            figures.save(figure, path)
+            charts.append(Chart(f"{task}: {title}", figures.inline_svg(figure, f"{task}: {title}")))
+    links = [
+        (
+            " · ".join(str(v) for v in compared.labels.values() if v not in (None, "")),
+            _link(compared.run.directory.report, output),
+        )
+        for group in comparison.groups
+        for compared in group.runs
+    ]
+    return write_page(
+        output / "comparison.html",
+        "comparison.html",
+        comparison=comparison,
+        table=build_rows(comparison),
+        legend=LEGEND,
+        charts=charts,
+        links=links,
+    )
+
+
+def plots(comparison: Comparison, task: str) -> Iterator[tuple[str, str, Figure]]:
+    """(file name, title, drawing) of every plot that the task's runs give something to draw for."""
+    groups = comparison.of_task(task)
+    names = list(dict.fromkeys(group.name for group in groups))
+    column = comparison.headline(groups[0])
+    title = column.title
+    if len({group.labels["fraction"] for group in groups}) > 1:
+        lines = list(_by_fraction(groups, names, comparison))
+        chart = figures.line_chart(lines, xlabel="share of the training data", ylabel=title, size=PLOT, percent=True)
+        yield "fractions", f"{title} by share of the training data", chart
+    largest = max((group.labels["fraction"] or 1.0 for group in groups), default=1.0)
+    full = [group for group in groups if (group.labels["fraction"] or 1.0) == largest]
+    primary = full[0].runs[0].run.primary_metric
+    for split, metric in (("validation", primary), ("validation", "loss"), ("train", "loss")):
+        lines = [line for group in full if (line := _curve(group, split, metric, names.index(group.name)))]
+        if any(len(line.x) > 1 for line in lines):
+            what = f"{split} {metric.replace('_', ' ')}"
+            chart = figures.line_chart(lines, xlabel="epoch", ylabel=what, size=PLOT)
+            yield f"curves-{split}-{metric}", f"{what} by epoch", chart
+    for cost, file, label in (("parameters", "parameters", "parameters"), ("seconds", "time", "training time (s)")):
+        points = [
+            (group.name, x, y, names.index(group.name))
+            for group in full
+            if (x := group.cost(cost)) and (y := group.mean(column)) is not None
+        ]
+        if len(points) > 1:
+            chart = figures.point_chart(points, xlabel=label, ylabel=title, size=PLOT)
+            yield file, f"{title} by {label.partition(' (')[0]}", chart
+
+
+def _by_fraction(groups: list[Group], names: list[str], comparison: Comparison) -> Iterator[figures.Series]:
+    for i, name in enumerate(names):
+        own = [g for g in groups if g.name == name and g.labels["fraction"] is not None]
+        own = sorted(own, key=lambda group: float(group.labels["fraction"]))
+        points = [
+            (g.labels["fraction"], mean, g.spread(c) or 0.0)
+            for g in own
+            if (mean := g.mean(c := comparison.headline(g))) is not None
+        ]
+        if points:
+            x, y, spread = (list(values) for values in zip(*points, strict=True))
+            yield figures.Series(name, x, y, spread, colour=i, marked=True)
+
+
+def _curve(group: Group, split: str, metric: str, colour: int) -> figures.Series | None:
+    """Mean over seeds by epoch; seeds that stopped early shorten it to what all have."""
+    curves = []
+    for compared in group.runs:
+        updates, values = compared.run.curve(split, metric)
+        per_epoch = float(compared.run.metrics.get("updates") or 0) / float(compared.run.metrics.get("epochs") or 1)
+        if values and per_epoch:
+            curves.append((np.array(updates) / per_epoch, np.array(values)))
+    if not curves:
+        return None
+    length = min(len(values) for _, values in curves)
+    stacked = np.stack([values[:length] for _, values in curves])
+    spread = stacked.std(axis=0, ddof=1) if len(stacked) > 1 else None
+    x, y = curves[0][0][:length].tolist(), stacked.mean(axis=0).tolist()
+    marked = split != "train" and length <= 12
+    return figures.Series(group.name, x, y, None if spread is None else spread.tolist(), colour=colour, marked=marked)
+
+
+def _link(report: Path, output: Path) -> str | None:
+    """The report's address relative to the page, where there is one."""
+    if not report.is_file():
+        return None
+    import os
+
+    return Path(os.path.relpath(report, output)).as_posix()

@@ -1,0 +1,181 @@
+"""Compare models: run a grid of tasks x models x variants x train fractions x seeds, or put runs side by side.
+
+python scripts/compare.py --grid scripts/comparisons/demo.yaml
+python scripts/compare.py --tasks imdb --models bilstm,textcnn --fractions 0.25,0.5,1 --seeds 1,2,3 --set epochs=2
+python scripts/compare.py runs/sst2-tiny-1 runs/sst2-bilstm-1
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from registry.cli import friendly
+
+if TYPE_CHECKING:
+    from registry.grid_runner import Outcome
+    from registry.grids import Grid
+    from registry.reports.comparison import Compared, Comparison
+
+SCRIPTS = Path(__file__).resolve().parent
+
+
+@click.command()
+@click.argument("runs", nargs=-1)
+@click.option(
+    "--grid", "grid_file", type=click.Path(dir_okay=False), help="YAML file of a grid (see scripts/comparisons)."
+)
+@click.option("--tasks", help="Tasks of a grid, with commas.")
+@click.option("--models", help="Models of a grid, with commas.")
+@click.option("--fractions", help="Shares of the training rows, with commas: 0.25,0.5,1.")
+@click.option("--seeds", help="Seeds, with commas: 1,2,3.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="OPTION=VALUE", help="Option of train.py for every run; repeatable."
+)
+@click.option("--evaluate-on", help="Other tasks to score every run on, with commas; TASK or TASK=DATA_DIR.")
+@click.option(
+    "--metric", "metrics", multiple=True, help="Metric of the table; default: the task's primary one; repeatable."
+)
+@click.option("--output-dir", help="Where runs, tables and plots go; default comparisons/<name of the grid>.")
+@click.option("--config-file", help="Launch configuration of every run (accelerate_configs/…).")
+@click.option("--devices", help="CUDA devices, with commas: as many runs at a time, one on each.")
+@click.option("--dry-run", is_flag=True, help="List the runs of the grid and what is finished; run nothing.")
+@friendly
+def main(runs: tuple[str, ...], **options: Any) -> None:
+    """Train the runs of a grid that are not finished yet and compare all of them, or compare RUNS.
+
+    Writes table.md, table.csv, table.tex, plots/ and comparison.html. A grid can be given again at any
+    time: finished runs are kept, interrupted ones continue, one that fails disturbs no other.
+    """
+    if runs:
+        unwanted = [name for name in ("grid_file", "tasks", "models", "fractions", "seeds") if options[name]]
+        if unwanted:
+            raise ValueError(f"--{unwanted[0].replace('_file', '')} makes a grid: give it without run directories")
+        comparison = compare_directories(runs, options)
+        show(comparison, Path(options["output_dir"] or "comparisons/runs"))
+    else:
+        sys.exit(run_grid(read_options(options), options))
+
+
+def read_options(options: dict[str, Any]) -> Grid:
+    """The grid of --grid, with what the command line says in place of what the file says."""
+    import yaml
+
+    from registry.grids import build_grid
+    from registry.options import read_config
+
+    values: dict[str, Any] = {}
+    if options["grid_file"]:
+        values = read_config(options["grid_file"])
+    for name in ("tasks", "models", "fractions", "seeds", "evaluate_on"):
+        if options[name]:
+            values[name] = listed(options[name])
+    overrides: dict[str, Any] = {}
+    for pair in options["settings"]:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set {pair}: expected OPTION=VALUE")
+        overrides[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return build_grid(values, options["grid_file"] or "grid", overrides)
+
+
+def run_grid(grid: Grid, options: dict[str, Any]) -> int:
+    """Run what is not finished, compare everything that is; 1 where a run failed."""
+    from rich.console import Console
+
+    from registry.grid_runner import FAILED, Runner
+    from registry.grids import expand, prerequisites
+
+    name = Path(options["grid_file"]).stem if options["grid_file"] else "-".join([listed(options["tasks"])[0], "grid"])
+    output = Path(options["output_dir"] or f"comparisons/{name}")
+    runner = Runner(output, launch_command(options["config_file"]), listed(options["devices"]) or [None])
+    cells, console = expand(grid), Console(highlight=False)
+    if options["dry_run"]:
+        for cell in (*prerequisites(cells), *cells):
+            console.print(f"{runner.state(cell):10} {cell.title}", markup=False)
+        return 0
+    console.print(f"{len(cells)} runs in {output}", markup=False)
+    outcomes = runner.run(cells, lambda outcome: console.print(outcome_line(outcome), markup=False, soft_wrap=True))
+    compared = [compared_cell(outcome) for outcome in outcomes if outcome.state != FAILED]
+    failures = [(outcome.cell.title, outcome.reason) for outcome in outcomes if outcome.state == FAILED]
+    comparison = build(compared, options, grid.evaluate_on, grid.title or name, grid.note, failures)
+    show(comparison, output)
+    return 1 if comparison.failures else 0
+
+
+def compare_directories(runs: Sequence[str], options: dict[str, Any]) -> Comparison:
+    """The comparison of finished run directories."""
+    from registry.reports.comparison import labelled
+    from registry.reports.run_record import read_run
+
+    records = [read_run(run) for run in runs]
+    for record in records:
+        if not record.finished:
+            raise ValueError(f"{record.directory.path}: this run is not finished")
+    return build(labelled(records), options, listed(options["evaluate_on"]))
+
+
+def build(
+    compared: list[Compared], options: dict[str, Any], evaluate_on: Sequence[str], title: str = "", note: str = "",
+    failures: Sequence[tuple[str, str]] = (),
+) -> Comparison:  # fmt: skip
+    """Score the runs on other tasks where that is asked for, then group, rank and test them."""
+    from registry.reports.comparison import compare
+    from registry.reports.elsewhere import with_scores_on
+
+    failures = list(failures)
+    evaluate = [sys.executable, str(SCRIPTS / "evaluate.py")]
+    scored = with_scores_on(compared, evaluate_on, evaluate, lambda *failure: failures.append(failure))
+    return compare(scored, options["metrics"], title=title, note=note, failures=failures)
+
+
+def show(comparison: Comparison, output: Path) -> None:
+    """Print the table and write everything else."""
+    from rich.console import Console
+
+    from registry.reports.comparison_page import write_comparison
+    from registry.reports.comparison_table import LEGEND, to_terminal
+
+    console = Console(highlight=False)
+    for name, reason in comparison.failures:
+        console.print(f"failed  {name}: {reason}", markup=False)
+    if comparison.groups:
+        console.print(to_terminal(comparison))
+        console.print(LEGEND, style="dim")
+        page = write_comparison(comparison, output)
+        console.print(f"{page} · table.md, table.csv, table.tex and plots/ beside it", markup=False)
+
+
+def compared_cell(outcome: Outcome) -> Compared:
+    """A finished cell with its labels."""
+    from registry.reports.comparison import Compared
+    from registry.reports.run_record import read_run
+
+    return Compared(read_run(outcome.directory), outcome.cell.labels, published=outcome.cell.published)
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """What is printed when a cell ends."""
+    from registry.reports.format import duration
+
+    spent = f" in {duration(outcome.seconds)}" if outcome.seconds else ""
+    return f"{outcome.state:7} {outcome.cell.title}{spent}{': ' if outcome.reason else ''}{outcome.reason}"
+
+
+def launch_command(config_file: str | None) -> list[str]:
+    """accelerate launch of train.py, with the interpreter that runs this."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    return [*launch, *(["--config_file", config_file] if config_file else []), str(SCRIPTS / "train.py")]
+
+
+def listed(text: str | None) -> list[str]:
+    """The values between commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+if __name__ == "__main__":
+    main()
