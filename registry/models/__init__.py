@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from registry.models.checkpoints import CHECKPOINTS, attribute
 from registry.plugins import Registry
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ REGISTRY: Registry = Registry(  # type: ignore[type-arg]
     builtins={
         "tiny": "registry.models.named:tiny",
         "transformer": "registry.models.transformer:transformer",
-        "bert-base-uncased": "registry.models.named:bert_base_uncased",
-        "roberta-base": "registry.models.named:roberta_base",
+        **{name: f"registry.models.named:checkpoints.{attribute(name)}" for name in CHECKPOINTS},
         "rnn": "registry.models.recurrent:rnn",
         "gru": "registry.models.recurrent:gru",
         "lstm": "registry.models.recurrent:lstm",

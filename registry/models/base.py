@@ -100,7 +100,7 @@ class ModelSpec(abc.ABC):
         """The tokenizer saved beside the weights."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
 
     @abc.abstractmethod
     def layer_map(self, module: nn.Module) -> dict[str, int]:

@@ -23,8 +23,8 @@ PROBLEMS: dict[str, Any] = {
     "regression": "regression",
 }
 
-UNTRUSTED = ("auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal")
-"""Keys of a saved configuration that would choose code: remote classes, attention kernels of the Hub."""
+CHOOSES_CODE = ("auto_map", "attn_implementation", "experts_implementation", "transformers_weights", "kernel_config")
+"""Keys of a configuration, with or without leading underscores, that name code or files to be loaded."""
 
 
 def is_architecture(name: str) -> bool:
@@ -44,9 +44,20 @@ def read_config(source: ModelSource, changes: Mapping[str, Any]) -> PreTrainedCo
 
     values = read_values(source)
     kind = str(values.get("model_type"))
-    if kind not in CONFIG_MAPPING:
-        raise ValueError(f"model {source.path!r}: its model_type {kind!r} is not an architecture of transformers")
-    config_class = CONFIG_MAPPING[kind]
+    if "AutoConfig" in values.get("auto_map", ()):
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+        config_class: Any = get_class_from_dynamic_module(
+            values["auto_map"]["AutoConfig"], source.path, revision=source.revision
+        )
+        config_class.register_for_auto_class()
+    elif kind in CONFIG_MAPPING:
+        config_class = CONFIG_MAPPING[kind]
+    else:
+        raise ValueError(
+            f"model {source.path!r}: its model_type {kind!r} is not an architecture of transformers; "
+            "if it brings code of its own, that runs only with --trust-remote-code"
+        )
     changes = {config_class.attribute_map.get(key, key): value for key, value in changes.items()}
     _check_known(changes, {*config_class().to_dict(), *values}, kind)
     try:
@@ -70,12 +81,7 @@ def read_values(source: ModelSource) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"model {source.path!r} cannot be read as a Hub id or local directory: {reason}") from error
-    return {key: value for key, value in values.items() if key not in UNTRUSTED}
-
-
-def read_saved_config(directory: Path) -> PreTrainedConfig:
-    """The configuration in a directory that `save` wrote."""
-    return read_config(ModelSource(path=str(directory)), {})
+    return _harmless(values, keep=("auto_map",) if source.trust_remote_code else ())
 
 
 def set_dropout(config: PreTrainedConfig, dropout: float) -> None:
@@ -112,6 +118,15 @@ def set_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase)
     if start is not None:
         meant = next((key for key, value in before.items() if value == start), "pad_token_id")
         config.decoder_start_token_id = getattr(tokenizer, meant)
+
+
+def _harmless(values: Mapping[str, Any], keep: tuple[str, ...]) -> dict[str, Any]:
+    """`values` without what chooses code, in its nested configurations too."""
+    return {
+        key: _harmless(value, keep) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key in keep or not key.lstrip("_").startswith(CHOOSES_CODE)
+    }
 
 
 def _check_known(changes: Mapping[str, Any], known: set[str], kind: str) -> None:

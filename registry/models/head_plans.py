@@ -11,23 +11,25 @@ from torch import nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TEXT_ENCODING_MAPPING,
-    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    MODEL_MAPPING,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
 from registry.heads import MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
+from registry.models.base import ModelSource
 from registry.models.heads import HeadedEncoder, Pooling
 from registry.models.layers import find_backbone
 from registry.models.scored_positions import ScoredPositions
 
-HEADED = {
-    SEQUENCE_CLASSIFICATION: MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    TOKEN_CLASSIFICATION: MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    MASKED_LM: MODEL_FOR_MASKED_LM_MAPPING,
+HEADED: dict[str, Any] = {
+    SEQUENCE_CLASSIFICATION: AutoModelForSequenceClassification,
+    TOKEN_CLASSIFICATION: AutoModelForTokenClassification,
+    MASKED_LM: AutoModelForMaskedLM,
 }
 
 
@@ -75,44 +77,64 @@ class HeadPlan:
             yield from (parameter for name, parameter in backbone.named_parameters() if "_global." in name)
 
 
-def plan_head(config: PreTrainedConfig, head: Head, pooling: Pooling, hidden: int, dropout: float | None) -> HeadPlan:
+def plan_head(
+    config: PreTrainedConfig,
+    head: Head,
+    source: ModelSource,
+    *,
+    pooling: Pooling = "default",
+    hidden: int = 0,
+    dropout: float | None = None,
+) -> HeadPlan:
     """The head that a configuration can carry.
 
     Raises:
         ValueError: it cannot; says why.
     """
-    headed = HEADED[head.kind].get(type(config), None)
+    headed = find_class(HEADED[head.kind], config, source)
     if head.kind == MASKED_LM:
         if headed is None:
             raise ValueError(f"{config.model_type} has no masked-lm head: it was not made to fill masked positions")
-        return HeadPlan(head, first_class(headed))
+        return HeadPlan(head, headed)
     # Encoder-decoders of which transformers offers the encoder alone (T5) need no decoder to classify a text.
     encoder_alone = config.is_encoder_decoder and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
     pools = head.kind == SEQUENCE_CLASSIFICATION
     if headed is not None and not hidden and not (pools and (pooling != "default" or encoder_alone)):
-        return HeadPlan(head, first_class(headed))
-    if type(config) not in MODEL_MAPPING:
-        raise ValueError(f"{config.model_type} is no text encoder that transformers can put a head on")
+        return HeadPlan(head, headed)
+    if pooling == "default":
+        pooling = default_pooling(config)
     return HeadPlan(
         head,
-        first_class(MODEL_MAPPING[type(config)]),
+        bare_class(config, source),
         own=True,
-        pooling=None
-        if head.kind == TOKEN_CLASSIFICATION
-        else default_pooling(config)
-        if pooling == "default"
-        else pooling,
+        pooling=pooling if pools else None,
         hidden=hidden,
         dropout=0.1 if dropout is None else dropout,
     )
+
+
+def find_class(auto: Any, config: PreTrainedConfig, source: ModelSource) -> Any:
+    """The class that one of transformers' Auto classes stands for; None where it knows none."""
+    reference = (getattr(config, "auto_map", None) or {}).get(auto.__name__)
+    if reference is not None and source.trust_remote_code:
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+        remote: Any = get_class_from_dynamic_module(reference, source.path, revision=source.revision)
+        remote.register_for_auto_class(auto.__name__)
+        return remote
+    found = auto._model_mapping.get(type(config), None)
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
+def bare_class(config: PreTrainedConfig, source: ModelSource) -> type[PreTrainedModel]:
+    """The architecture without a head; ValueError where transformers has none."""
+    found = find_class(AutoModel, config, source)
+    if found is None:
+        raise ValueError(f"{config.model_type} is no text encoder that a head can be put on")
+    return found
 
 
 def default_pooling(config: PreTrainedConfig) -> Pooling:
     """Decoders have seen the whole text at its last token alone; anything else is averaged."""
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
     return "last" if causal and not config.is_encoder_decoder else "mean"
-
-
-def first_class(found: Any) -> type[PreTrainedModel]:
-    """The class that transformers maps a configuration to; the first where it names several."""
-    return found[0] if isinstance(found, (list, tuple)) else found

@@ -1,14 +1,23 @@
-"""Models by short name: checkpoints of the Hub with their family's defaults, and those that need none."""
+"""Models by short name: checkpoints of the Hub with their family's defaults, and `tiny`, which needs none."""
 
 from __future__ import annotations
 
-from registry.models.families import DEFAULTS
+from types import SimpleNamespace
+
+from registry.models.checkpoints import CHECKPOINTS, Checkpoint, attribute
+from registry.models.families import FINE_TUNING
 from registry.models.transformer import Transformer
 
 
-def _checkpoint(path: str, family: str, description: str) -> Transformer:
-    return Transformer(description=description, checkpoint=path, defaults=DEFAULTS[family])
+def _spec(checkpoint: Checkpoint) -> Transformer:
+    return Transformer(
+        description=checkpoint.description,
+        checkpoint=checkpoint.path,
+        defaults={**FINE_TUNING[checkpoint.family], **checkpoint.defaults},
+    )
 
+
+checkpoints = SimpleNamespace(**{attribute(name): _spec(entry) for name, entry in CHECKPOINTS.items()})
 
 tiny = Transformer(
     description="2-layer BERT from random weights, its WordPiece vocabulary trained on the task's texts.",
@@ -23,6 +32,3 @@ tiny = Transformer(
     },
     defaults={"learning_rate": 1e-3, "warmup": 0.1},
 )
-
-bert_base_uncased = _checkpoint("google-bert/bert-base-uncased", "bert", "BERT base, English, lower case.")
-roberta_base = _checkpoint("FacebookAI/roberta-base", "roberta", "RoBERTa base, English.")

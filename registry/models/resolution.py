@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registry import models
 from registry.models.base import ModelSource
@@ -30,9 +30,11 @@ def resolve_model(
     path = Path(name)
     if name in models.REGISTRY:
         spec = models.get(name)
-        return spec, dataclasses.replace(source, path=spec.checkpoint)
+        source = dataclasses.replace(source, path=spec.checkpoint)
+        return (_with_family_defaults(spec, source) if from_scratch and spec.checkpoint else spec), source
     if (path / "run.json").is_file():
-        return _spec_of_run(path), dataclasses.replace(source, path=str(path / "model"))
+        source = dataclasses.replace(source, path=str(path / "model"))
+        return _spec_of_run(path, source), source
     if path.is_dir() or "/" in name or (from_scratch and _is_architecture(name)):
         source = dataclasses.replace(source, path=name)
         return _with_family_defaults(models.get(UNNAMED), source), source
@@ -48,23 +50,30 @@ def registered_name(name: str) -> str:
     return UNNAMED
 
 
-def _spec_of_run(run: Path) -> ModelSpec:
+def _spec_of_run(run: Path, source: ModelSource) -> ModelSpec:
     recorded = _recorded(run)
-    return with_options(models.get(recorded["name"]), recorded["options"])
+    if not (run / "model").is_dir():
+        raise ValueError(f"{run}: this run has no model yet (model/ is missing)")
+    spec = with_options(models.REGISTRY.get_recorded(recorded["name"], recorded["origin"]), recorded["options"])
+    return _with_family_defaults(spec, source) if recorded["name"] == UNNAMED else spec
 
 
-def _recorded(run: Path) -> dict:
+def _recorded(run: Path) -> dict[str, Any]:
+    """What the run says of its model: name, options, origin."""
     try:
-        return json.loads((run / "run.json").read_text(encoding="utf-8"))["model"]
-    except (ValueError, KeyError) as error:
+        model = json.loads((run / "run.json").read_text(encoding="utf-8"))["model"]
+        return {key: model[key] for key in ("name", "options", "origin")}
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{run / 'run.json'}: not the record of a run ({error})") from None
 
 
 def _with_family_defaults(spec: ModelSpec, source: ModelSource) -> ModelSpec:
     from registry.models.configs import read_values
-    from registry.models.families import DEFAULTS
+    from registry.models.families import FINE_TUNING, FROM_SCRATCH
 
-    return dataclasses.replace(spec, defaults=DEFAULTS.get(read_values(source).get("model_type", ""), {}))
+    if source.from_scratch:
+        return dataclasses.replace(spec, defaults=FROM_SCRATCH)
+    return dataclasses.replace(spec, defaults=FINE_TUNING.get(read_values(source).get("model_type", ""), {}))
 
 
 def _is_architecture(name: str) -> bool:

@@ -6,19 +6,20 @@ import inspect
 
 import torch
 from torch import nn
-from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from registry.models.base import ModelSource
 from registry.models.building import whole_parameters
-from registry.models.head_plans import first_class
+from registry.models.head_plans import bare_class
 
 
-def skeleton(config: PreTrainedConfig) -> tuple[list[str], int | None]:
+def skeleton(config: PreTrainedConfig, source: ModelSource) -> tuple[list[str], int | None]:
     """Inputs that the architecture is given, and how many positions it has; no weights are made.
 
     A model that padding would disturb is given no attention mask, and so batches of equal length.
     """
     with torch.device("meta"), whole_parameters():
-        model = first_class(MODEL_MAPPING[type(config)])._from_config(config)
+        model = bare_class(config, source)._from_config(config)
     inputs = set(inspect.signature(model.forward).parameters)
     if not _masks_padding(model):
         inputs.discard("attention_mask")

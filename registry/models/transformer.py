@@ -16,7 +16,6 @@ from registry.heads import MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICAT
 from registry.models.base import ModelSource, ModelSpec, Texts
 from registry.models.configs import (
     read_config,
-    read_saved_config,
     set_dropout,
     set_head,
     set_vocabulary,
@@ -38,10 +37,12 @@ class Transformer(ModelSpec):
 
     Args:
         architecture: a model_type of transformers ("bert") for models that never have a checkpoint.
+        trust_remote_code: whether `load` may run code that the saved model brings.
     """
 
     heads: tuple[str, ...] = not_an_option(HEADS)
     architecture: str = not_an_option("")
+    trust_remote_code: bool = not_an_option(False)
     pooling: Literal["default", "cls", "pooler", "mean", "max", "last"] = option(
         "default", "Token states to one vector a text; `default` is the architecture's own head."
     )
@@ -67,7 +68,7 @@ class Transformer(ModelSpec):
             tokenizer = train_tokenizer(config.model_type, texts, self.vocabulary_size)
         else:
             tokenizer = load_tokenizer(source)
-        return _fitted(tokenizer, config)
+        return _fitted(tokenizer, config, source)
 
     def build(self, head: Head, tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> nn.Module:
         """The module, in float32 on the CPU: the checkpoint's weights under a new head, or random ones."""
@@ -80,8 +81,8 @@ class Transformer(ModelSpec):
             config.pad_token_id = tokenizer.pad_token_id
         if source.from_scratch:
             set_vocabulary(config, tokenizer)
-            return new_module(self._plan(config, head), config)
-        module = pretrained_module(self._plan(config, head), config, source, len(tokenizer))
+            return new_module(self._plan(config, head, source), config)
+        module = pretrained_module(self._plan(config, head, source), config, source, len(tokenizer))
         reinitialise(module, self.layer_map(module), self.reinit_layers)
         return module
 
@@ -92,16 +93,20 @@ class Transformer(ModelSpec):
         save_module(module, state_dict, directory)
 
     def load(self, directory: Path, head: Head) -> nn.Module:
-        """The module that `save` wrote; runs no code but transformers' and ours."""
+        """The module that `save` wrote; runs no code but transformers' and ours, unless it is trusted."""
         from registry.models.building import load_module
 
-        config = read_saved_config(directory)
+        source = self._saved(directory)
+        config = read_config(source, {})
         self._set_attention(config)
-        return load_module(self._plan(config, head), config, directory)
+        return load_module(self._plan(config, head, source), config, directory)
 
     def load_tokenizer(self, directory: Path) -> PreTrainedTokenizerBase:
         """The tokenizer saved beside the weights."""
-        return _fitted(super().load_tokenizer(directory), read_saved_config(directory))
+        from registry.models.tokenizers import load_tokenizer
+
+        source = self._saved(directory)
+        return _fitted(load_tokenizer(source), read_config(source, {}), source)
 
     def layer_map(self, module: nn.Module) -> dict[str, int]:
         """Depth of every parameter by name, found from the module's layer stacks."""
@@ -129,18 +134,23 @@ class Transformer(ModelSpec):
         if self.attention != "auto":
             config._attn_implementation = self.attention
 
-    def _plan(self, config: PreTrainedConfig, head: Head) -> HeadPlan:
+    def _saved(self, directory: Path) -> ModelSource:
+        return ModelSource(path=str(directory), trust_remote_code=self.trust_remote_code)
+
+    def _plan(self, config: PreTrainedConfig, head: Head, source: ModelSource) -> HeadPlan:
         from registry.models.head_plans import plan_head
 
-        return plan_head(config, head, self.pooling, self.head_hidden, self.dropout)
+        return plan_head(config, head, source, pooling=self.pooling, hidden=self.head_hidden, dropout=self.dropout)
 
 
-def _fitted(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> PreTrainedTokenizerBase:
+def _fitted(
+    tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, source: ModelSource
+) -> PreTrainedTokenizerBase:
     """The tokenizer with the inputs, the pad token and the longest text that suit the architecture."""
     from registry.models.skeleton import skeleton
     from registry.models.tokenizers import fit_tokenizer
 
-    accepted, positions = skeleton(config)
+    accepted, positions = skeleton(config, source)
     fit_tokenizer(tokenizer, accepted, positions)
     return tokenizer
 
