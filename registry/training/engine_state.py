@@ -37,8 +37,7 @@ def save_engine_state(folder: Path, setup: Setup) -> None:
         _save_optimizer(folder, setup.optimizer.state_dict())
     if setup.accelerator.is_main_process:
         scaler = setup.accelerator.scaler
-        schedule = {k: v for k, v in setup.schedule.state_dict().items() if k != "lr_lambdas"}
-        rest = {"schedule": schedule, "scaler": scaler.state_dict() if scaler is not None else None}
+        rest = {"schedule": setup.schedule.state_dict(), "scaler": scaler.state_dict() if scaler is not None else None}
         (folder / "schedule.json").write_text(json.dumps(rest), encoding="utf-8")
 
 

@@ -69,11 +69,12 @@ def check_options(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     """
     longer = {"epochs", "max_updates"} if now["schedule"] in WITHOUT_END else set()
     for _, name, item in fields():
-        if item.metadata["affects_training"] and name not in longer and before.get(name) != _as_json(now[name]):
+        then = before.get(name, item.default)
+        if item.metadata["affects_training"] and name not in longer and then != _as_json(now[name]):
             flag = f"--{name.replace('_', '-')}"
             raise ValueError(
-                f"{run}: unfinished run was started with {flag} {before.get(name)}, now it is {now[name]}; "
-                f"give {before.get(name)}, or --resume never with --overwrite, or another --output-dir"
+                f"{run}: unfinished run was started with {flag} {then}, now it is {now[name]}; "
+                f"give {then}, or --overwrite to start anew, or another --output-dir"
             )
 
 
