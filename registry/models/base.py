@@ -43,6 +43,10 @@ class ModelSource:
     trust_remote_code: bool = False
 
 
+class MissingCheckpoint(ValueError):
+    """A model that takes its configuration from a checkpoint was asked for without one."""
+
+
 Texts = Callable[[], Iterable[str]]
 """A lazy view of the cleaned training texts, for tokenizers that are trained on them."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from registry.heads import MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
-from registry.models.base import ModelSource, ModelSpec, Texts
+from registry.models.base import MissingCheckpoint, ModelSource, ModelSpec, Texts
 from registry.models.configs import (
     read_config,
     set_dropout,
@@ -118,7 +118,7 @@ class Transformer(ModelSpec):
         if source.path:
             return source
         if not self.architecture:
-            raise ValueError("model 'transformer' needs a Hub id, a local directory or an architecture's name")
+            raise MissingCheckpoint("model 'transformer' needs a Hub id, a local directory or an architecture's name")
         return dataclasses.replace(source, path=self.architecture, from_scratch=True)
 
     def _config(self, source: ModelSource) -> PreTrainedConfig:

@@ -61,7 +61,10 @@ def model_results(spec: ModelSpec, *, path: str = "", processes: bool = True) ->
 
     yield from _run(ALONE, lambda: spec)
     for kind in spec.heads:
-        yield from _run(CHECKS, partial(subject, spec, kind, path), suffix=f" [{kind}]")
+        for result in _run(CHECKS, partial(subject, spec, kind, path), suffix=f" [{kind}]"):
+            yield result
+            if result.unavailable:
+                return
     if processes:
         yield from _run([in_two_processes], lambda: (spec, path))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from registry.heads import HEAD_KINDS, MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
-from registry.models.base import ModelSource, ModelSpec
+from registry.models.base import MissingCheckpoint, ModelSource, ModelSpec
 from registry.options import resolve
 from registry.plugins import options_of, with_options
 from registry.plugins import resolve as imported
@@ -38,9 +38,11 @@ def subject(spec: ModelSpec, kind: str, path: str = "") -> Bench:
     bench = Bench(task, spec, ModelSource(path=path or spec.checkpoint, from_scratch=True))
     try:
         bench.build()
+    except MissingCheckpoint as error:
+        raise Skipped(str(error)) from None
     except (OSError, ValueError) as error:
         if bench.source.path and not Path(bench.source.path).exists():
-            raise Skipped(f"{bench.source.path} is not at hand ({error})") from None
+            raise Skipped(str(error)) from None
         raise
     return bench
 

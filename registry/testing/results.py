@@ -14,11 +14,16 @@ Check = Callable[[S], None]
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check; passed where neither `problem` nor `skipped` says anything."""
+    """What came of one check; passed where neither `problem` nor `skipped` says anything.
+
+    Args:
+        unavailable: the subject itself is not at hand (a checkpoint of the Hub): no check can be made.
+    """
 
     check: str
     problem: str = ""
     skipped: str = ""
+    unavailable: bool = False
 
 
 class Skipped(Exception):
@@ -30,7 +35,7 @@ def run(checks: Iterable[Check[S]], make: Callable[[], S], suffix: str = "") -> 
     try:
         subject = make()
     except Exception as error:
-        yield Result(f"can be prepared{suffix}", **_outcome(error))
+        yield Result(f"Can be prepared{suffix}", **_outcome(error), unavailable=isinstance(error, Skipped))
         return
     for check in checks:
         name = str(check.__doc__).splitlines()[0].rstrip(".") + suffix
