@@ -98,9 +98,10 @@ class Classification(Task):
     ) -> Batch:
         import torch
 
+        labels = torch.tensor(np.array([f["labels"] for f in features]))
         return {
             "inputs": pad(features, tokenizer, pad_to_multiple_of),
-            "labels": torch.tensor(np.array([f["labels"] for f in features])),
+            "labels": labels.float() if labels.is_floating_point() else labels,
             "row": torch.tensor([int(f["row"]) for f in features]),
         }
 

@@ -31,7 +31,7 @@ def _changed(split: str, rows: Dataset, name: str, change: Callable[[Any], Any],
         try:
             values.append(change(value))
         except ValueError as error:
-            raise ValueError(f"{split} row {rows[position]['row']}, {error}") from None
+            raise ValueError(f"{split} {where(rows, rows[position]['row'])}, {error}") from None
     return with_column(rows, name, values, kind)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from registry.data.places import RowError
 from registry.heads import IGNORE, Head
 from registry.tasks.columns import closest, map_column
 
@@ -114,7 +115,7 @@ def encode_labels(given: Sequence[Any], rows: Sequence[int], head: Head) -> list
 
     def find(label: str, row: int) -> int:
         if label not in index:
-            raise ValueError(f"row {row}: label {label!r} is not one that train has{closest(label, head.labels)}")
+            raise RowError(row, f"label {label!r} is not one that train has{closest(label, head.labels)}")
         return index[label]
 
     if head.problem == "single_label":

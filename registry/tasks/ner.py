@@ -220,7 +220,7 @@ def _indices(tags: Sequence[str], index: Mapping[str, int], head: Head, row: int
         return [index[tag] for tag in tags]
     except KeyError as error:
         tag = error.args[0]
-        raise ValueError(f"row {row}: tag {tag!r} is not one that train has{closest(tag, head.labels)}") from None
+        raise RowError(row, f"tag {tag!r} is not one that train has{closest(tag, head.labels)}") from None
 
 
 def _word_losses(logits: Tensor, labels: Tensor) -> Tensor:
