@@ -29,7 +29,7 @@ from registry.run_directory import (
 from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
-from registry.training.engines import gathered_state
+from registry.training.engines import describe_engine, gathered_state
 from registry.training.lock import RunLock
 from registry.training.param_groups import describe_groups
 from registry.training.progress import Display, Progress
@@ -169,6 +169,8 @@ def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
         "seconds": state.seconds,
         "peak_memory_mb": peak_memory_mb(setup.accelerator.device),
         "skipped_updates": state.skipped,
+        "precision": setup.precision.name,
+        "engine": describe_engine(setup.accelerator),
         "parameters": sum(p.numel() for p in setup.module.parameters()),
         "trainable_parameters": sum(p.numel() for p in setup.module.parameters() if p.requires_grad),
     }
