@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from registry.data.cache import content_digest, digest, prune, remove, written_folder
+from registry.data.places import RowError, where
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -81,15 +82,18 @@ def encode_split(
         num_workers: processes that encode; 0: this one.
 
     Raises:
-        ValueError: what `encode` raised, or the cache cannot be written.
+        ValueError: what `encode` raised (of a `RowError` with the row's file and line), or the cache cannot be written.
     """
     key = digest(VERSION, fingerprint, content_digest(examples))
     folder = Path(cache_dir) / "encoded" / key
     if not _complete(folder):
         remove(folder)
         prune(folder.parent)
-        with written_folder(folder) as part:
-            _write(part, _encoded_batches(encode, examples, num_workers))
+        try:
+            with written_folder(folder) as part:
+                _write(part, _encoded_batches(encode, examples, num_workers))
+        except RowError as error:
+            raise ValueError(f"{where(examples, error.row)}: {error.message}") from None
     (folder / "meta.json").touch()  # pruning goes by last use
     return load_encoded(folder)
 

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+class RowError(ValueError):
+    """What is wrong with one row, by its id; who knows the split says with `where` in which file it stands."""
+
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(row, message)
+        self.row, self.message = row, message
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.message}"
+
+
 @dataclass(frozen=True)
 class Place:
     """Consecutive rows of one file: row `first_row + i` stands at `first + i`, counted in `unit`."""
@@ -49,9 +60,9 @@ def remembered(dataset: Dataset) -> list[Place]:
 
 
 def where(dataset: Dataset, row: int) -> str:
-    """ "reviews.csv, line 3" of a row id; "row 1" (from 1) where no file is known."""
+    """ "reviews.csv, line 3" of a row id; the id itself ("row 0") where no file is known."""
     for place in remembered(dataset):
         offset = row - place.first_row
         if 0 <= offset < place.rows:
             return f"{place.path}, {place.unit} {place.first + offset}"
-    return f"row {row + 1}"
+    return f"row {row}"

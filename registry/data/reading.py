@@ -84,12 +84,20 @@ def stream(
 
 
 def file_chunks(pattern: str, format: FileFormat, lists: bool) -> Chunks:
-    """Chunks of every file that a path or glob names; `lists` where rows must be lists of tokens."""
+    """Chunks of every file that a path or glob names; `lists` where rows must be lists of tokens.
+
+    Raises:
+        ValueError: there is no such file, or not one row in it.
+    """
     from registry.data.formats import expand, read_chunks
 
+    rows = False
     for path in expand(pattern):
         for chunk in read_chunks(path, format, lists):
+            rows = True
             yield str(path), chunk
+    if not rows:
+        raise ValueError(f"{pattern}: there are no rows in it")
 
 
 def _sources(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from registry.data.places import where
+
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from registry.data.places import RowError
 from registry.data.source import Roles, Source
 from registry.heads import IGNORE, TOKEN_CLASSIFICATION, Head
 from registry.options import option
@@ -16,7 +17,7 @@ from registry.plugins import not_an_option
 from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import closest, map_column
-from registry.tasks.entities import OUTSIDE, SCHEMES, entity_scores, guess_scheme, spans, to_bio
+from registry.tasks.entities import OUTSIDE, SCHEMES, entities_in, entity_scores, guess_scheme, spans, to_bio
 from registry.tasks.tokens import frame_of, pad, pad_column, room_for
 from registry.tasks.words import joined_words, split_words, windows, word_pieces
 
@@ -38,6 +39,7 @@ class Ner(Task):
     """
 
     family: ClassVar[str] = "ner"
+    prediction_keys: ClassVar[tuple[str, ...]] = ("entities",)
 
     tokens: str | tuple[str, ...] = not_an_option("tokens")
     tags: str | tuple[str, ...] = not_an_option("tags")
@@ -178,22 +180,26 @@ class Ner(Task):
         decoded = []
         for i, words in enumerate(examples["tokens"]):
             tags = [head.labels[p] for p in joined["predictions"][i]]
-            if examples.get("text") is not None:
-                text, starts = examples["text"][i], examples["starts"][i]
-            else:
-                text, starts = joined_words(words, spaced=not self.characters)
-            entities = [
-                {
-                    "text": text[starts[first] : starts[last - 1] + len(words[last - 1])],
-                    "type": kind,
-                    "start": starts[first],
-                    "end": starts[last - 1] + len(words[last - 1]),
-                    "score": float(np.mean(joined["confidence"][i][first:last])),
-                }
-                for first, last, kind in spans(tags)
-            ]
+            text, starts = self._placed(examples, i)
+            entities = entities_in(text, words, starts, tags)
+            for entity, (first, last, _) in zip(entities, spans(tags), strict=True):
+                entity["score"] = float(np.mean(joined["confidence"][i][first:last]))
             decoded.append({"text": text, "entities": entities, "tokens": list(words), "tags": tags})
         return decoded
+
+    def truths(self, examples: Examples) -> list[Any]:
+        tags = examples.get("tags") or [None] * len(examples["row"])
+        return [
+            None if own is None else entities_in(text, examples["tokens"][i], starts, own)
+            for i, own in enumerate(tags)
+            for text, starts in [self._placed(examples, i)]
+        ]
+
+    def _placed(self, examples: Examples, i: int) -> tuple[str, Sequence[int]]:
+        """(text, where each word starts in it) of one row."""
+        if examples.get("text") is not None:
+            return examples["text"][i], examples["starts"][i]
+        return joined_words(examples["tokens"][i], spaced=not self.characters)
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = {name: [] for name in ("row", "text", "tokens", "starts")}

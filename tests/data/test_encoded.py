@@ -15,6 +15,7 @@ from datasets import Dataset
 from registry.data import cache
 from registry.data.cache import content_digest
 from registry.data.encoded import BATCH, encode_split
+from registry.data.places import Place, RowError, remember
 
 
 class Encoder:
@@ -84,6 +85,18 @@ def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
     for name in alone.columns:
         np.testing.assert_array_equal(alone.columns[name].values, shared.columns[name].values)
     np.testing.assert_array_equal(alone.lengths, shared.lengths)
+
+
+def refuse_row_two(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    raise RowError(2, "unknown label 'x'")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_wrong_row_is_named_by_its_file(tmp_path: Path, workers: int) -> None:
+    data = rows(BATCH + 1)
+    remember(data, [Place("a.csv", 0, BATCH + 1, 2, "line")])
+    with pytest.raises(ValueError, match=r"^a.csv, line 4: unknown label 'x'$"):
+        encode_split(refuse_row_two, data, fingerprint="a", cache_dir=tmp_path, num_workers=workers)
 
 
 def fail_late(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

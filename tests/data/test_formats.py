@@ -148,7 +148,7 @@ def test_json_suffix_on_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"text": "b", "label": }', "line 3: not valid JSON: Expecting value"),
+        ('{"text": "b", "label": }', "line 3: not valid JSON (expecting value at character 24)"),
         ('["b", 1]', "line 3: expected an object with the columns, found a list"),
         ('{"text": "b", "label": "1"}', "line 3: column 'label' holds text, where earlier rows hold a number"),
         ('{"text": 5, "label": 1}', "line 3: column 'text' holds a number, where earlier rows hold text"),

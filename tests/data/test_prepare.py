@@ -142,11 +142,11 @@ def test_duplicates_conflicts_and_leaks() -> None:
     raw = DatasetDict(train=train, validation=split(["b", "x", "b"], ["1"] * 3), test=split(["d", "y"], [None, None]))
     checks = prepare(raw).checks
     assert checks["duplicates"] == 2
-    assert checks["conflicts"] == {"texts": 1, "examples": ["row 1 and row 3"]}
+    assert checks["conflicts"] == {"texts": 1, "examples": ["row 0 and row 2"]}
     assert checks["leaks"] == {"test": 1, "validation": 2}
     assert messages(checks) == [
         "train: 2 rows repeat an earlier text",
-        "train: 1 texts occur with different labels (first: row 1 and row 3)",
+        "train: 1 texts occur with different labels (first: row 0 and row 2)",
         "test: 1 rows also stand in train",
         "validation: 2 rows also stand in train",
         "--drop-leaks removes these rows from train",
@@ -181,7 +181,7 @@ def test_empty_texts_are_an_error_that_names_the_line(tmp_path: Path) -> None:
 def test_a_text_that_cleaning_empties_is_empty() -> None:
     raw = DatasetDict(train=split(["<br />", *"abcdefghij"], ["0"] * 11))
     prepare(raw)
-    with pytest.raises(ValueError, match="row 1: the text is empty"):
+    with pytest.raises(ValueError, match="train: row 0: the text is empty"):
         prepare(raw, cleaning=Cleaning(strip_html=True))
 
 
@@ -197,7 +197,7 @@ def test_token_rows_are_checked_by_their_tokens() -> None:
     from datasets import Features
 
     train = Dataset.from_dict(rows, features=Features(features))
-    with pytest.raises(ValueError, match="row 2: the text is empty"):
+    with pytest.raises(ValueError, match="row 1: the text is empty"):
         prepare(DatasetDict(train=train, validation=train.select([0])))
     checks = prepare(DatasetDict(train=train, validation=train.select([0])), Splits(drop_invalid=True)).checks
     assert (checks["duplicates"], checks["conflicts"]["texts"], checks["leaks"]) == (1, 1, {"validation": 1})

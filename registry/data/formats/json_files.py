@@ -33,8 +33,8 @@ def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
     with open_text(path, format.encoding) as text:
         try:
             loaded = json.load(text)
-        except ValueError as error:
-            raise ValueError(f"{path}: not valid JSON: {error}") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({_reason(error)})") from None
     yield from _chunks(path, enumerate(_rows(path, loaded), 1), "row")
 
 
@@ -44,11 +44,13 @@ def _objects(path: Path, format: FileFormat) -> Iterator[tuple[int, Any]]:
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                if isinstance(error, UnicodeError):
-                    raise
-                raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from None
+                yield number, json.loads(line.strip())
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number}: not valid JSON ({_reason(error)})") from None
+
+
+def _reason(error: json.JSONDecodeError) -> str:
+    return f"{error.msg[:1].lower()}{error.msg[1:]} at character {error.colno}"
 
 
 def _is_json(line: str) -> bool:
