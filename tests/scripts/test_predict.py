@@ -1,0 +1,129 @@
+"""predict.py: texts, files, standard input; order, atomic output, one line for what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from registry import load_run
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import predict
+
+
+def run_predict(*arguments: object, **settings: object) -> Result:
+    return CliRunner().invoke(predict.main, [str(a) for a in arguments], **settings)
+
+
+def lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_texts_are_answered_in_order(make_run):
+    path = make_run()
+    result = run_predict(path, "--text", "a good film", "--text", "bad soup, 中文 ")
+    found = lines(result.stdout)
+    assert [row["text"] for row in found] == ["a good film", "bad soup, 中文 "]
+    expected = load_run(path).predict(["a good film", "bad soup, 中文 "])
+    assert [row["scores"] for row in found] == [pytest.approx(e["scores"], abs=1e-5) for e in expected]
+
+
+def test_standard_input_is_a_text_a_line(make_run):
+    result = run_predict(make_run(), input="good\n\nbad\r\n")
+    assert [row["text"] for row in lines(result.stdout)] == ["good", "", "bad"]
+
+
+def test_a_file_keeps_its_order_over_many_chunks(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("registry.prediction.CHUNK_ROWS", 7)
+    rows = [(f"the film number {i} was {'good ' * (i % 9)}", str(i)) for i in range(40)]
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("review", "id"), *rows])
+    output = tmp_path / "out.jsonl"
+    result = run_predict(make_run(), "--file", tmp_path / "rows.csv", "--text-column", "review", "--output", output)
+    assert result.exit_code == 0, result.output
+    found = lines(output.read_text())
+    assert [row["row"] for row in found] == list(range(40))
+    assert [row["text"] for row in found] == [text for text, _ in rows]
+    alone = load_run(make_run()).predict([rows[17][0]])[0]
+    assert found[17]["scores"] == pytest.approx(alone["scores"], abs=1e-5)
+
+
+def test_nothing_is_written_when_a_row_is_bad(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("registry.prediction.CHUNK_ROWS", 2)
+    path, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"text": "a"}\n' * 9 + '{"text": \n')
+    output.write_text("what was there before")
+    result = run_predict(make_run(), "--file", path, "--output", output)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {path}, line 10")
+    assert output.read_text() == "what was there before"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "a", "--file", "b"], "exclude each other"),
+        (["--file", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["--text", "a", "--output", "no/such/folder.jsonl"], "its directory does not exist"),
+        (["--text", "a", "--device", "cuda:77"], "--device cuda:77"),
+        (["--text", "a", "--engine", "onnx"], "scripts/export.py"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(make_run, arguments, message):
+    result = run_predict(make_run(), *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_missing_run_is_named():
+    result = run_predict("runs/nothing-1", "--text", "a")
+    assert (result.exit_code, result.stderr) == (2, "error: runs/nothing-1: no such run directory\n")
+
+
+def test_entities_carry_offsets_into_the_text(make_run):
+    text = "  Ada Lovelace   met Mr. Babbage in London."
+    (found,) = lines(run_predict(make_run("demo-ner"), "--text", text).stdout)
+    assert found["text"] == text
+    for entity in found["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_a_file_of_words_is_tagged_sentence_by_sentence(make_run, tmp_path):
+    (tmp_path / "words.conll").write_text("Ada O\nsings O\n\nBob O\nwrites O\nhere O\n")
+    result = run_predict(
+        make_run("demo-ner"), "--file", tmp_path / "words.conll", "--tokens-column", "0", "--tags-column", "1"
+    )
+    assert [len(row["tags"]) for row in lines(result.stdout)] == [2, 3]
+
+
+def test_texts_in_a_table_are_split_into_words(make_run, tmp_path):
+    (tmp_path / "texts.jsonl").write_text('{"body": "Ada sings."}\n{"body": ""}\n')
+    result = run_predict(make_run("demo-ner"), "--file", tmp_path / "texts.jsonl", "--text-column", "body")
+    assert [row["tokens"] for row in lines(result.stdout)] == [["Ada", "sings", "."], []]
+
+
+def test_questions_get_ranked_answers(make_run):
+    (found,) = lines(run_predict(make_run("demo-qa"), "--text", "what?").stdout)
+    scores = [answer["score"] for answer in found["answers"]]
+    assert scores == sorted(scores, reverse=True)
+    assert found["answer"] == found["answers"][0]["answer"]
+
+
+def test_masks_are_filled(make_run):
+    (found,) = lines(run_predict(make_run("demo-mlm"), "--text", "the [MASK] was <mask>").stdout)
+    assert [len(mask) for mask in found["masks"]] == [5, 5]
+    assert "MASK" not in found["text"].upper()
+
+
+def test_help_imports_no_torch():
+    code = f"import sys; sys.path.insert(0, {str(Path(predict.__file__).parent)!r})\n"
+    code += "import predict; assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

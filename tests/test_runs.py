@@ -1,0 +1,172 @@
+"""What a run directory promises: nothing torn, nothing lost, one line for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from registry import load_run
+from registry.run_directory import Record, RunDirectory, choose_directory, finish_run, read_json, write_json, write_run
+from registry.runs import read_record
+
+AFFECTING = ("seed", "learning_rate")
+
+
+def unfinished(path: Path, **options: object) -> RunDirectory:
+    directory = RunDirectory(path)
+    write_json(directory.run_json, {"schema": 1, "status": "running", "options": options})
+    return directory
+
+
+def test_a_first_run_is_number_one_and_makes_nothing_yet(tmp_path):
+    directory, continues = choose_directory(None, "sst2", "org/roberta-base", {}, AFFECTING, root=tmp_path / "runs")
+    assert directory.path == tmp_path / "runs" / "sst2-roberta-base-1"
+    assert not continues
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_latest_unfinished_run_of_the_same_options_is_continued(tmp_path):
+    unfinished(tmp_path / "sst2-tiny-1", seed=1, learning_rate=0.1, log_every=5)
+    unfinished(tmp_path / "sst2-tiny-2", seed=2, learning_rate=0.1)
+    wanted = {"seed": 1, "learning_rate": 0.1, "log_every": 7}
+    directory, continues = choose_directory(None, "sst2", "tiny", wanted, AFFECTING, root=tmp_path)
+    assert (directory.path.name, continues) == ("sst2-tiny-1", True)
+
+
+def test_other_options_or_a_finished_run_take_a_new_number(tmp_path):
+    finish_run(unfinished(tmp_path / "sst2-tiny-9", seed=1, learning_rate=0.1))
+    unfinished(tmp_path / "sst2-tiny-10", seed=2, learning_rate=0.1)
+    wanted = {"seed": 1, "learning_rate": 0.1}
+    directory, continues = choose_directory(None, "sst2", "tiny", wanted, AFFECTING, root=tmp_path)
+    assert (directory.path.name, continues) == ("sst2-tiny-11", False)
+
+
+def test_a_finished_output_dir_is_refused_and_untouched(tmp_path):
+    finish_run(unfinished(tmp_path / "mine", seed=1))
+    before = (tmp_path / "mine" / "run.json").read_bytes()
+    with pytest.raises(ValueError, match=r"holds a finished run; .*--overwrite"):
+        choose_directory(str(tmp_path / "mine"), "sst2", "tiny", {}, AFFECTING)
+    assert (tmp_path / "mine" / "run.json").read_bytes() == before
+    _, continues = choose_directory(str(tmp_path / "mine"), "sst2", "tiny", {}, AFFECTING, overwrite=True)
+    assert not continues
+
+
+def test_an_output_dir_of_other_files_is_refused_even_with_overwrite(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="not a run's"):
+        choose_directory(str(tmp_path), "sst2", "tiny", {}, AFFECTING, overwrite=True)
+
+
+def test_replacing_a_run_removes_what_runs_write_and_nothing_else(tmp_path, make_run):
+    path = tmp_path / "run"
+    shutil.copytree(make_run(), path)
+    (path / "notes.txt").write_text("keep me")
+    record = read_record(RunDirectory(path))
+    write_run(RunDirectory(path), record, replace=True)
+    assert sorted(p.name for p in path.iterdir()) == ["notes.txt", "run.json"]
+    assert read_record(RunDirectory(path)).status == "finished"
+
+
+def test_a_record_reads_what_it_wrote(make_run):
+    record = read_record(RunDirectory(make_run()))
+    assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert record.head.labels == ("negative", "positive")
+    assert record.versions["torch"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"n": 0})
+    code = (
+        "import sys; from pathlib import Path; from registry.run_directory import write_json\n"
+        "n = 0\n"
+        "while True:\n    n += 1; write_json(Path(sys.argv[1]), {'n': n, 'filler': 'x' * 100_000})\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    try:
+        until, seen = time.monotonic() + 60, 0
+        while seen < 20 and time.monotonic() < until:
+            assert read_json(path)["n"] >= seen
+            seen = read_json(path)["n"]
+    finally:
+        writer.kill()
+        writer.wait()
+    assert seen >= 20
+    assert read_json(path)["n"] >= seen
+
+
+def test_importing_the_run_directory_imports_no_torch():
+    code = "import sys, registry.run_directory; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_loaded_run_predicts_with_nothing_but_its_directory(make_run, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(make_run(), moved)
+    run = load_run(moved)
+    (prediction,) = run.predict(["not a good film"])
+    assert prediction["label"] in ("negative", "positive")
+    assert sum(prediction["scores"].values()) == pytest.approx(1, abs=1e-6)
+    assert run.predict([]) == []
+
+
+def test_the_run_cleans_what_it_is_given(make_run):
+    run = load_run(make_run(lowercase=True, strip_html=True))
+    plain, dirty = run.predict(["a good film", "A <b>GOOD</b> film"])
+    assert plain["scores"] == pytest.approx(dirty["scores"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: shutil.rmtree(path), "no such run directory"),
+        (lambda path: (path / "run.json").unlink(), "not a run directory"),
+        (lambda path: (path / "run.json").write_text("{"), "not valid JSON"),
+        (lambda path: (path / "run.json").write_text("[]"), "expected an object"),
+        (lambda path: edit(path, schema=7), "schema 7"),
+        (lambda path: edit(path, head=None), "incomplete"),
+        (lambda path: edit(path, status="running"), "unfinished"),
+        (lambda path: edit(path, task={"name": "nothing-like-it", "options": {}, "origin": {}}), "unknown task"),
+        (lambda path: shutil.rmtree(path / "model"), "holds no model/"),
+        (lambda path: (path / "model" / "model.safetensors").write_bytes(b"x" * 40), "cannot be loaded"),
+        (lambda path: os.truncate(path / "model" / "model.safetensors", 5000), "cannot be loaded"),
+        (lambda path: (path / "model" / "tokenizer.json").write_text("{"), "cannot be loaded"),
+    ],
+)
+def test_a_broken_run_is_named_in_one_line(make_run, tmp_path, damage, message):
+    path = tmp_path / "run"
+    shutil.copytree(make_run(), path)
+    damage(path)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_run(path)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value) or "task" in str(caught.value)
+
+
+def edit(path: Path, **values: object) -> None:
+    write_json(path / "run.json", {**read_json(path / "run.json"), **values})
+
+
+def test_no_code_named_by_a_run_is_imported(make_run, tmp_path, monkeypatch):
+    """A stranger's run may name any module as the origin of its task; nothing of it is loaded."""
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')\ntask = None\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "run"
+    shutil.copytree(make_run(), path)
+    origin = {"distribution": "evil", "version": "1", "target": "evil_module:task", "sha256": ""}
+    edit(path, task={"name": "evil", "options": {}, "origin": origin})
+    with pytest.raises(ValueError, match="evil"):
+        load_run(path)
+    assert "evil_module" not in sys.modules
+
+
+def test_a_device_that_is_not_there_is_named(make_run):
+    with pytest.raises(ValueError, match="--device nonsense"):
+        load_run(make_run(), device="nonsense")
