@@ -11,6 +11,7 @@ from typing import Any
 
 from registry import models, tasks
 from registry.plugins import OWN, Entry, PluginError, Registry, UnknownName, describe_options
+from registry.tasks.base import Task
 
 KINDS: dict[str, Registry[Any]] = {"task": tasks.REGISTRY, "model": models.REGISTRY}
 
@@ -61,16 +62,13 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def _summary(registry: Registry[Any], entry: Entry, load: bool) -> dict[str, Any]:
     if not load and entry.origin.distribution != OWN:
-        return {"is": "", "description": ""}
+        return {"description": ""}
     try:
         item = registry.get(entry.name)
     except PluginError as error:
-        return {"is": "broken", "description": str(error)}
-    return {"is": _nature(item), "description": item.description}
-
-
-def _nature(item: Any) -> str:
-    return str(item.family) if hasattr(item, "family") else ", ".join(item.heads)
+        return {"description": "", "broken": str(error)}
+    nature = {"family": item.family} if isinstance(item, Task) else {"heads": list(item.heads)}
+    return {**nature, "description": item.description}
 
 
 def _describe(kind: str, name: str, registry: Registry[Any]) -> dict[str, Any]:

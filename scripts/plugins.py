@@ -52,7 +52,7 @@ def list_(patterns: tuple[str, ...], load: bool, as_json: bool) -> None:
         if chosen:
             _table(
                 [f"{kind}s", column, "description", "from"],
-                [[row["name"], row["is"], _remark(row), _source(row)] for row in chosen],
+                [[row["name"], _short(row.get(column)), _remark(row), _source(row)] for row in chosen],
             )
     if not rows:
         raise ValueError(f"nothing registered fits {' '.join(patterns)}")
@@ -81,14 +81,16 @@ def show(name: str, as_json: bool) -> None:
 @main.command()
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every registered task and model.")
+@click.option(
+    "--path", default="", help="Hub id, directory or architecture that a model's configuration is taken from."
+)
 @click.option("--processes/--no-processes", default=True, help="Also train models in two processes.")
 @friendly
-def check(names: tuple[str, ...], everything: bool, processes: bool) -> None:
+def check(names: tuple[str, ...], everything: bool, path: str, processes: bool) -> None:
     """Whether tasks and models keep the contract, by learning something tiny; exit code 1 where one does not."""
-    from registry.testing import Result, model_results, task_results
-
     from registry.catalogue import KINDS, holding
     from registry.plugins import PluginError
+    from registry.testing import Result, model_results, task_results
 
     chosen = {name: holding(name) for name in names}
     if everything:
@@ -101,8 +103,8 @@ def check(names: tuple[str, ...], everything: bool, processes: bool) -> None:
             click.secho(f"{kind} {name}", bold=True)
             try:
                 item = registry.get(name)
-                results = task_results(item) if kind == "task" else model_results(item, processes=processes)
-                for result in results:
+                made = task_results(item) if kind == "task" else model_results(item, path=path, processes=processes)
+                for result in made:
                     failed += bool(result.problem)
                     _say(result)
             except PluginError as error:
@@ -137,11 +139,17 @@ def _table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 def _remark(row: dict[str, Any]) -> str:
-    return " ".join(filter(None, (row["description"], f"({row['note']})" if row["note"] else "")))
+    return " ".join(filter(None, (row["description"], row["note"] and f"({row['note']})", row.get("broken"))))
+
+
+def _short(nature: str | list[str] | None) -> str:
+    return _text(nature).replace("-classification", "")
 
 
 def _source(row: dict[str, Any]) -> str:
-    return " ".join(filter(None, (row["distribution"] or row["target"], row["version"])))
+    from registry.plugins import OWN
+
+    return "built in" if row["distribution"] == OWN else f"{row['distribution'] or row['target']} {row['version']}"
 
 
 def _text(value: Any) -> str:
