@@ -81,8 +81,8 @@ class Task(abc.ABC):
 
     contract: ClassVar[int] = 1
     family: ClassVar[str] = ""
-    prediction_key: ClassVar[str] = "label"
-    """Key of `decode` under which the prediction itself stands, comparable with `truths`."""
+    prediction_keys: ClassVar[tuple[str, ...]] = ("label",)
+    """Keys of `decode`, of which one holds the prediction itself, comparable with `truths`; empty: rows have none."""
 
     description: str = not_an_option("")
     hub: str = not_an_option("")
@@ -187,7 +187,7 @@ class Task(abc.ABC):
         return {name: source for name, source in self.roles.items() if name not in ("label", "answer", "tags")}
 
     def truths(self, examples: Examples) -> list[Any]:
-        """What each row is labelled with, in the form of `decode`'s `prediction_key`; None where it is not."""
+        """What each row is labelled with, in the form of the prediction that `decode` gives; None where it is not."""
         rows = examples["row"]
         return list(examples.get("label") or [None] * len(rows))
 

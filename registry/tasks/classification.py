@@ -40,6 +40,7 @@ class Classification(Task):
     """
 
     family: ClassVar[str] = "classification"
+    prediction_keys: ClassVar[tuple[str, ...]] = ("label", "labels", "value")
 
     text: str | tuple[str, ...] = not_an_option("text")
     text_pair: str | tuple[str, ...] = not_an_option("")

@@ -67,6 +67,8 @@ def to_bio(tags: Sequence[str], scheme: str) -> list[str]:
             raise ValueError(f"tag {tag!r} at token {place}: {before}-{kind} before it was not ended (iobes)")
         bio.append(OUTSIDE if tag == OUTSIDE else f"{'I' if inside else 'B'}-{this}")
         before, kind = prefix, this
+    if scheme == "iobes" and before in ("B", "I"):
+        raise ValueError(f"tag {tags[-1]!r} at token {len(tags) - 1} is not ended (iobes)")
     return bio
 
 
@@ -99,6 +101,12 @@ def spans(tags: Sequence[str]) -> list[Span]:
         if this and not kind:
             start, kind = place, this
     return found
+
+
+def entities_in(text: str, words: Sequence[str], starts: Sequence[int], tags: Sequence[str]) -> list[dict[str, Any]]:
+    """The entities of BIO tags with their place in `text`, where word i begins at `starts[i]`."""
+    places = [(kind, starts[first], starts[last - 1] + len(words[last - 1])) for first, last, kind in spans(tags)]
+    return [{"text": text[start:end], "type": kind, "start": start, "end": end} for kind, start, end in places]
 
 
 def entity_scores(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class QuestionAnswering(Task):
     """
 
     family: ClassVar[str] = "qa"
+    prediction_keys: ClassVar[tuple[str, ...]] = ("answer",)
 
     question: str | tuple[str, ...] = not_an_option("question")
     context: str | tuple[str, ...] = not_an_option("")
@@ -148,6 +149,9 @@ class QuestionAnswering(Task):
             best = {"answer": answers[0]["answer"] if scores[0] >= self.threshold else None, "score": scores[0]}
             decoded.append({**best, "answers": answers})
         return decoded
+
+    def truths(self, examples: Examples) -> list[Any]:
+        return list(examples.get("answer") or [None] * len(examples["row"]))
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         return input_columns(items, self.inputs(), further="context")

@@ -56,8 +56,12 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     if main:
         RunLock(directory.path).acquire()
         if continues:
-            check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
+            recorded, record = read_json(directory.run_json), record_of(job)
+            check_options(directory.path, recorded["options"], options.flat())
+            check_plugin_files(directory.path, recorded, record)
         write_run(directory, record_of(job), replace=not continues)
+        if job.choice.plugin:
+            directory.plugin.write_bytes(job.choice.plugin)
         values = {name: value for name, value in options.flat().items() if value not in (None, {}, [])}
         write_json(directory.splits, job.prepared.row_ids)
         directory.config_yaml.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
@@ -147,14 +151,17 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
     place = {row: index for index, row in enumerate(columns["row"])}
     order = [place[int(row)] for row in joined["row"]]
     examples = {name: [values[i] for i in order] for name, values in columns.items()}
-    labels = job.task.truths(examples)
+    labels, keys = job.task.truths(examples), job.task.prediction_keys
+    if not keys:
+        return
     directory.predictions.mkdir(parents=True, exist_ok=True)
     beside = directory.predictions / f".{split}.tmp"
     with beside.open("w", encoding="utf-8") as file:
         for index, decoded in enumerate(job.task.decode(joined, examples, job.head, job.tokenizer)):
             given = {name: values[index] for name, values in examples.items()}
-            prediction = decoded.pop(job.task.prediction_key)
-            line = {**given, **decoded, "label": labels[index], "prediction": prediction}
+            prediction = next(decoded.pop(key) for key in keys if key in decoded)
+            rest = {name: value for name, value in decoded.items() if name not in given}
+            line = {**given, **rest, "label": labels[index], "prediction": prediction}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     beside.replace(directory.predictions / f"{split}.jsonl")
 
