@@ -66,6 +66,12 @@ class Run:
     trust_remote_code: bool = option(False, "Run code that the model's repository brings.")
     task_option: dict[str, str] = option({}, "KEY=VALUE of the task; repeatable.")
     model_option: dict[str, str] = option({}, "KEY=VALUE of the model; `dropout` sets every dropout; repeatable.")
+    plugin_file: str | None = option(
+        None, "Python file that registers tasks or models; the run keeps a copy.", affects_training=False
+    )
+    plugins: bool = option(
+        True, "Tasks and models of installed packages; REGISTRY_PLUGINS=a,b allows some.", affects_training=False
+    )
     output_dir: str | None = option(None, "Run directory; default runs/<task>-<model>-<n>.", affects_training=False)
     overwrite: bool = option(False, "Replace a run directory that exists.", affects_training=False)
     seed: int = option(42, "Seed of weights, data order, masking and dropout.", minimum=0)
@@ -170,6 +176,16 @@ class Optimization:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What is added to plain training"""
+
+    r_drop: float = option(0.0, "Weight of the divergence of two passes under dropout (R-Drop); 0: off.", minimum=0)
+    contrastive: float = option(0.0, "Share of a supervised contrastive loss on pooled texts.", minimum=0, maximum=1)
+    ema_decay: float | None = option(None, "Use an exponential moving average of the weights.", above=0, maximum=1)
+    average_last: int | None = option(None, "Use the mean of the weights at the last N evaluations.", minimum=2)
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """When validation runs and what it decides"""
 
@@ -213,6 +229,7 @@ class Options:
     augmentation: Augmentation = Augmentation()
     text: Text = Text()
     optimization: Optimization = Optimization()
+    recipe: Recipe = Recipe()
     evaluation: Evaluation = Evaluation()
     logging: Logging = Logging()
     checkpoints: Checkpoints = Checkpoints()

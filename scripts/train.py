@@ -38,6 +38,7 @@ def main(config: str | None, dry_run: bool, **arguments: Any) -> None:
 
 def run(choice: Choice, *, dry_run: bool) -> None:
     """Everything from the options to the report."""
+    from registry import reports
     from registry.reports.terminal import Screen
     from registry.training.assembly import assemble
     from registry.training.engines import build_accelerator
@@ -74,6 +75,8 @@ def run(choice: Choice, *, dry_run: bool) -> None:
 
     # ---------------------------------------------------------------- the best weights, scored once
     results = finish(job, setup, progress)
+    if accelerator.is_main_process:
+        reports.write_all(progress.directory.path)
     screen.closing(results, progress.directory.path)
     finish_engine(accelerator, setup.model)
 

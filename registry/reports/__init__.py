@@ -17,3 +17,12 @@ def write_model_card(directory: str | Path) -> Path:
     from registry.reports.card import write_model_card
 
     return write_model_card(directory)
+
+
+def write_all(directory: str | Path) -> None:
+    """Report page, model card and TensorBoard figures of a finished run."""
+    from registry.reports.tensorboard import add_run
+
+    write_report(directory)
+    write_model_card(directory)
+    add_run(directory)

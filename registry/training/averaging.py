@@ -14,13 +14,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from registry.options import Recipe
+
 
 class WeightAverage(abc.ABC):
     """An average of a module's trainable parameters.
 
+    `every_update` says when `update` wants to be called: after every update, or at evaluations only.
+
     Raises:
         ValueError: the parameters are partitioned by ZeRO-3, where no process can see them.
     """
+
+    every_update = True
 
     def __init__(self, module: nn.Module) -> None:
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -102,6 +108,8 @@ class SnapshotAverage(WeightAverage):
         last: how many are kept.
     """
 
+    every_update = False
+
     def __init__(self, module: nn.Module, last: int) -> None:
         super().__init__(module)
         self._snapshots: deque[dict[str, Tensor]] = deque(maxlen=last)
@@ -122,3 +130,16 @@ class SnapshotAverage(WeightAverage):
         for i in range(len(state) // len(self.parameters)):
             snapshot = {name: state[f"{i}/{name}"].to(p.device, copy=True) for name, p in self.parameters.items()}
             self._snapshots.append(snapshot)
+
+
+def build_average(module: nn.Module, recipe: Recipe) -> WeightAverage | None:
+    """The average that the options ask for, or None.
+
+    Raises:
+        ValueError: two kinds at once.
+    """
+    if recipe.ema_decay is not None and recipe.average_last is not None:
+        raise ValueError("--ema-decay and --average-last are two kinds of average; choose one")
+    if recipe.ema_decay is not None:
+        return ExponentialAverage(module, recipe.ema_decay)
+    return SnapshotAverage(module, recipe.average_last) if recipe.average_last is not None else None

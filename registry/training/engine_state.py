@@ -36,6 +36,8 @@ def save_engine_state(folder: Path, setup: Setup) -> None:
         save_file(_contiguous(trained_tensors(setup.module)), folder / "weights.safetensors")
         _save_optimizer(folder, setup.optimizer.state_dict())
     if setup.accelerator.is_main_process:
+        if setup.average is not None:
+            save_file(_contiguous(setup.average.state_dict()), folder / "average.safetensors")
         scaler = setup.accelerator.scaler
         rest = {"schedule": setup.schedule.state_dict(), "scaler": scaler.state_dict() if scaler is not None else None}
         (folder / "schedule.json").write_text(json.dumps(rest), encoding="utf-8")
@@ -55,6 +57,8 @@ def load_engine_state(folder: Path, setup: Setup) -> None:
             for name, tensor in trained_tensors(setup.module).items():
                 tensor.copy_(saved[name])
         setup.optimizer.load_state_dict(_load_optimizer(folder, setup.optimizer.state_dict()))
+    if setup.average is not None:
+        setup.average.load_state_dict(load_file(folder / "average.safetensors"))
     rest = json.loads((folder / "schedule.json").read_text(encoding="utf-8"))
     setup.schedule.load_state_dict(rest["schedule"])
     if setup.accelerator.scaler is not None and rest["scaler"] is not None:

@@ -113,6 +113,9 @@ class Progress:
         state.tokens += update.tokens
         state.skipped += skipped
         self.watch.add(state.update, self.window.loss)
+        average = self.setup.average
+        if average is not None and average.every_update:
+            average.update()
         if state.update % self.job.options.logging.log_every == 0 or state.update == self.setup.total_updates:
             self._log_training(grad_norm)
         self._evaluate_if_due()
@@ -145,6 +148,18 @@ class Progress:
         self._since = time.perf_counter()
 
     def _evaluate(self) -> None:
+        """Score the weights, or their average, and save them where they are the best so far."""
+        average = self.setup.average
+        if average is None or self.state.update == 0:
+            self._score()
+            return
+        if not average.every_update and self.state.averaged != self.state.update:
+            average.update()
+            self.state.averaged = self.state.update
+        with average.applied():
+            self._score()
+
+    def _score(self) -> None:
         scorer = self.setup.scorer
         scores = {
             split: scorer.score(self.setup.model, self.job.encoded[split], self._asked_to_stop)[0]

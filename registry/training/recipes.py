@@ -13,11 +13,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from registry.heads import IGNORE, MASKED_LM, SEQUENCE_CLASSIFICATION, Head
+from registry.options import Recipe
 from registry.tasks.base import Batch, Task
-from registry.training.objectives import Objective, forward
+from registry.training.objectives import Objective, forward, task_loss
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def build_objective(task: Task, head: Head, recipe: Recipe, *, wants_labels: bool) -> Objective:
+    """The objective that the options ask for.
+
+    Raises:
+        ValueError: two recipes at once, or one that the task cannot have.
+    """
+    if recipe.r_drop and recipe.contrastive:
+        raise ValueError("--r-drop and --contrastive are two objectives; choose one")
+    if recipe.r_drop:
+        return r_drop(task, head, wants_labels=wants_labels, alpha=recipe.r_drop)
+    if recipe.contrastive:
+        return contrastive(task, head, wants_labels=wants_labels, weight=recipe.contrastive)
+    return task_loss(task, head, wants_labels=wants_labels)
 
 
 def r_drop(task: Task, head: Head, *, wants_labels: bool, alpha: float) -> Objective:

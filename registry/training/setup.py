@@ -11,15 +11,17 @@ import torch
 
 from registry.models.layers import freeze
 from registry.training.assembly import Job, TrainingExamples
+from registry.training.averaging import WeightAverage, build_average
 from registry.training.batches import Updates
 from registry.training.control import Control
 from registry.training.engines import is_sharded, micro_batch_size, prepare_model
 from registry.training.evaluation import Scorer
-from registry.training.objectives import Objective, task_loss
+from registry.training.objectives import Objective
 from registry.training.optimizers import build_optimizer
 from registry.training.param_groups import build_param_groups
 from registry.training.plan import UpdatePlan
 from registry.training.precision import Precision
+from registry.training.recipes import build_objective
 from registry.training.schedules import build_schedule, warmup_updates
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Setup:
     schedule: LambdaLR | None
     groups: list[dict[str, Any]]
     objective: Objective
+    average: WeightAverage | None
     updates: Updates
     scorer: Scorer
     total_updates: int
@@ -68,10 +71,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     Weights are drawn with the same seed on every process, dropout with one of its own on each.
     """
     options, optimization = job.options, job.options.optimization
-    seed_everything(options.run.seed, deterministic=options.run.deterministic)
-    module = job.spec.build(job.head, job.tokenizer, job.choice.source)
-    if optimization.freeze is not None:
-        freeze(module, job.spec.layer_map(module), optimization.freeze)
+    module = build_module(job)
     plan = UpdatePlan(
         job.encoded["train"].lengths,
         batch_size=optimization.batch_size,
@@ -118,11 +118,23 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         optimizer=prepared_optimizer,
         schedule=schedule,
         groups=groups,
-        objective=task_loss(job.task, job.head, wants_labels=job.spec.wants_labels),
+        objective=build_objective(job.task, job.head, options.recipe, wants_labels=job.spec.wants_labels),
+        average=build_average(module, options.recipe) if total else None,
         updates=updates,
         scorer=build_scorer(job, accelerator),
         total_updates=total,
     )
+
+
+def build_module(job: Job) -> nn.Module:
+    """The model as training starts with it, drawn from the seed."""
+    run, rows = job.options.run, job.encoded["train"]
+    seed_everything(run.seed, deterministic=run.deterministic)
+    module = job.spec.build(job.head, job.tokenizer, job.choice.source)
+    job.spec.fit(module, (rows.rows([index])[0] for index in range(len(rows))), job.head, run.seed)
+    if job.options.optimization.freeze is not None:
+        freeze(module, job.spec.layer_map(module), job.options.optimization.freeze)
+    return module
 
 
 def build_scorer(job: Job, accelerator: Accelerator) -> Scorer:

@@ -17,7 +17,7 @@ class LoopState:
         examples, tokens, seconds: trained so far, over all processes; evaluation and checkpoints
             are not in the seconds.
         skipped: updates whose gradients overflowed (fp16).
-        evaluated: update of the last evaluation.
+        evaluated, averaged: update of the last evaluation, and of the last snapshot in the average.
         stopped_early: patience ran out.
     """
 
@@ -30,6 +30,7 @@ class LoopState:
     seconds: float = 0.0
     skipped: int = 0
     evaluated: int | None = None
+    averaged: int = 0
     stopped_early: bool = False
 
     def to_json(self) -> dict[str, Any]:
