@@ -102,6 +102,6 @@ def joined_words(words: Sequence[str], spaced: bool) -> tuple[str, list[int]]:
 
 
 def _space_matters(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether " a" is another token than "a" (and not "a" after a token of its own for the space)."""
-    bare, spaced = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " a"))
-    return len(bare) == len(spaced) and bare != spaced
+    """Whether a space belongs to the word after it: byte-level tokenizers write it Ġ."""
+    ids = tokenizer(" a", add_special_tokens=False)["input_ids"]
+    return bool(ids) and tokenizer.convert_ids_to_tokens(ids)[0].startswith("Ġ")
