@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import resource
 import sys
@@ -56,9 +57,7 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     if main:
         RunLock(directory.path).acquire()
         if continues:
-            recorded, record = read_json(directory.run_json), record_of(job)
-            check_options(directory.path, recorded["options"], options.flat())
-            check_plugin_files(directory.path, recorded, record)
+            check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
         write_run(directory, record_of(job), replace=not continues)
         if job.choice.plugin:
             directory.plugin.write_bytes(job.choice.plugin)
@@ -72,6 +71,7 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
         "engine": str(setup.accelerator.distributed_type.value),
         "precision": setup.precision.name,
         "training data": job.encoded["train"].fingerprint,
+        "plugin file": hashlib.sha256(job.choice.plugin).hexdigest() if job.choice.plugin else None,
     }
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
     if checkpoint is not None:
@@ -140,7 +140,15 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
             },
         )
         progress.close()
-        finish_run(directory, checks=job.prepared.checks, parameter_groups=describe_groups(setup.groups))
+        finish_run(
+            directory,
+            primary_metric=progress.metric,
+            minimize=progress.minimize,
+            engine=describe_engine(accelerator),
+            precision=setup.precision.name,
+            checks=job.prepared.checks,
+            parameter_groups=describe_groups(setup.groups),
+        )
     setup.control.wait()
     return results
 
