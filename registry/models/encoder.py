@@ -35,7 +35,7 @@ class Block(nn.Module):
         query, key, value = projected.permute(2, 0, 3, 1, 4)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         states = states + self.dropout(self.merge(seen.transpose(1, 2).reshape(batch, length, width)))
-        return states + self.dropout(self.contract(self.dropout(F.gelu(self.expand(self.feed_forward_norm(states))))))
+        return states + self.dropout(self.contract(F.gelu(self.expand(self.feed_forward_norm(states)))))
 
 
 class TransformerEncoder(Encoder):

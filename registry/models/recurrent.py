@@ -1,13 +1,12 @@
-"""Recurrent networks over packed sequences: RNN (Elman 1990), GRU (Cho et al. 2014), LSTM, and both ways."""
+"""Recurrent networks: RNN (Elman 1990), GRU (Cho et al. 2014), LSTM, and both ways."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from registry.models.baseline import Baseline, Encoder
 from registry.plugins import not_an_option, option
@@ -16,33 +15,43 @@ CELLS: dict[str, type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]] = {"rnn": nn.RNN, 
 
 
 class RecurrentEncoder(Encoder):
-    """Fused kernels over packed sequences: no step is spent on padding, and none can reach a state."""
+    """Fused kernels over padded rows; each backward reader sees its row reversed within its own length.
+
+    No state that counts is ever reached from padding, exactly as with packed sequences. Those are not
+    used, because their backward pass on a CPU is quadratic in the length (an IMDB batch of 64 takes
+    9.5 s so, 0.8 s this way) and they wait for the device to hear the lengths.
+    """
 
     def __init__(self, cell: str, inputs: int, hidden: int, layers: int, bidirectional: bool, dropout: float) -> None:
         super().__init__()
         self.directions = 2 if bidirectional else 1
         self.width = hidden * self.directions
-        self.rnn = CELLS[cell](
-            inputs,
-            hidden,
-            layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,
-        )
-        for name, parameter in self.rnn.named_parameters():
+        self.layers = nn.ModuleList()
+        for layer in range(layers):
+            width = inputs if layer == 0 else self.width
+            readers = nn.ModuleList(CELLS[cell](width, hidden, batch_first=True) for _ in range(self.directions))
+            self.layers.append(readers)
+        for name, parameter in self.named_parameters():
             _initialise(name, parameter, cell, hidden)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        """States of all steps; zeros at padded positions."""
-        packed = pack_padded_sequence(embedded, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = self.rnn(packed)
-        return pad_packed_sequence(states, batch_first=True, total_length=embedded.shape[1])[0]
+        """States of all steps, (batch, length, width)."""
+        backwards = _reversal(mask) if self.directions == 2 else None
+        states = embedded
+        for number, readers in enumerate(self.layers):
+            assert isinstance(readers, nn.ModuleList)
+            read = [readers[0](states)[0]]
+            if backwards is not None:
+                read.append(_take(readers[1](_take(states, backwards))[0], backwards))
+            states = torch.cat(read, dim=-1)
+            if number + 1 < len(self.layers):
+                states = self.dropout(states)
+        return states
 
     def depths(self) -> dict[str, int]:
-        """`rnn.weight_ih_l0`: the number behind the last l."""
-        names = (name for name, _ in self.named_parameters())
-        return {name: int(re.sub(r".*_l(\d+)(_reverse)?$", r"\1", name)) + 1 for name in names}
+        """`layers.0.…` is 1, and so on."""
+        return {name: int(name.split(".")[1]) + 1 for name, _ in self.named_parameters()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +68,17 @@ class Recurrent(Baseline):
         return RecurrentEncoder(
             self.cell, self.embedding_size, self.hidden_size, self.layers, self.bidirectional, self.dropout
         )
+
+
+def _reversal(mask: Tensor) -> Tensor:
+    """(batch, length) positions that reverse each row within its length; its own inverse."""
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    mirrored = mask.sum(dim=1, keepdim=True) - 1 - positions
+    return torch.where(mask, mirrored, positions)
+
+
+def _take(states: Tensor, positions: Tensor) -> Tensor:
+    return states.gather(1, positions.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
 
 
 def _initialise(name: str, parameter: Tensor, cell: str, hidden: int) -> None:

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from batches import TAGS, TEXTS, TWO, built, check_layers, check_padding, check_saving, inputs_of, train
+from batches import TAGS, TWO, built, check_layers, check_padding, check_saving, inputs_of, train
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from registry.models import recurrent
 from registry.plugins import with_options
@@ -38,10 +39,29 @@ def test_reads_back_what_it_saved(name, tmp_path):
 def test_last_pooling_is_the_final_state_of_both_directions():
     spec = with_options(recurrent.bilstm, {**SMALL, "pooling": "last", "dropout": 0})
     tokenizer, module = built(spec, TWO)
-    inputs = inputs_of(tokenizer, TEXTS[:1])
-    embedded = module.embedding(inputs["input_ids"])
-    _, (final, _) = module.encoder.rnn(embedded)
-    torch.testing.assert_close(module(**inputs)["pooled"][0], torch.cat([final[0, 0], final[1, 0]]))
+    inputs = inputs_of(tokenizer)
+    for row, length in enumerate(inputs["attention_mask"].sum(dim=1)):
+        embedded = module.embedding(inputs["input_ids"][row : row + 1, :length])
+        forwards, backwards = module.encoder.layers[0]
+        expected = [forwards(embedded)[0][0, -1], backwards(embedded.flip(1))[0][0, -1]]
+        torch.testing.assert_close(module(**inputs)["pooled"][row], torch.cat(expected))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_states_are_those_of_packed_sequences(name):
+    spec = with_options(getattr(recurrent, name), {**SMALL, "layers": 2, "dropout": 0})
+    tokenizer, module = built(spec, TWO)
+    encoder, inputs = module.encoder, inputs_of(tokenizer)
+    packed_kind = recurrent.CELLS[spec.cell]
+    packed_rnn = packed_kind(16, 12, num_layers=2, batch_first=True, bidirectional=spec.bidirectional)
+    for layer, readers in enumerate(encoder.layers):
+        for reader, suffix in zip(readers, ("", "_reverse"), strict=False):
+            for part, value in reader.state_dict().items():
+                getattr(packed_rnn, part.replace("_l0", f"_l{layer}{suffix}")).data.copy_(value)
+    embedded, mask = module.embedding(inputs["input_ids"]), inputs["attention_mask"].bool()
+    packed = pack_padded_sequence(embedded, mask.sum(dim=1), batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(packed_rnn(packed)[0], batch_first=True)
+    torch.testing.assert_close(encoder(embedded, mask)[mask], expected[mask])
 
 
 def test_layers_rise_from_embeddings_to_head(spec):
@@ -49,7 +69,7 @@ def test_layers_rise_from_embeddings_to_head(spec):
     check_layers(spec, module, depth=3)
     layers = spec.layer_map(module)
     assert layers["embedding.weight"] == 0
-    assert layers["encoder.rnn.weight_hh_l1"] == 2
+    assert layers["encoder.layers.1.0.weight_hh_l0"] == 2
     assert layers["classifier.weight"] == 3
 
 
