@@ -164,7 +164,10 @@ class Registry(Generic[T]):
         made_by = Origin(**origin)
         if made_by.sha256 and (name not in self._local or self._local[name][0].sha256 != made_by.sha256):
             if name not in self._local:
-                raise UnknownName(f"{self.kind} {name!r} comes from a plugin file: pass --plugin-file {made_by.target}")
+                raise UnknownName(
+                    f"{self.kind} {name!r} comes from a plugin file: pass --plugin-file {made_by.target} "
+                    "(the run keeps a copy, plugin.py)"
+                )
             _warn_once(f"{self.kind} {name!r}: the plugin file has changed since the run")
         if name not in self:
             raise UnknownName(f"{self.kind} {name!r} comes from {made_by}, which is not there: install it")

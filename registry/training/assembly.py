@@ -16,11 +16,12 @@ from registry.data.cache import default_cache_dir
 from registry.data.encoded import Encoded, encode_split
 from registry.data.prepare import Prepared, prepare
 from registry.data.source import source_of
+from registry.entry_points import switch_off
 from registry.heads import Head
 from registry.models.base import ModelSource, ModelSpec
 from registry.models.resolution import registered_name, resolve_model
 from registry.options import Options, Resolved, resolve
-from registry.plugins import with_options
+from registry.plugins import load_plugin_file, with_options
 from registry.tasks.base import Limits, Task
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 class Choice:
     """Task, model and options as asked for, every name resolved; nothing has been read yet.
 
-    `model_name` is the registered name of the spec, where `--model` was a path or a Hub id.
+    `model_name` is the registered name of the spec, where `--model` was a path or a Hub id; `plugin` is the
+    source of the --plugin-file.
     """
 
     resolved: Resolved
@@ -40,6 +42,7 @@ class Choice:
     spec: ModelSpec
     source: ModelSource
     model_name: str
+    plugin: bytes = b""
 
     @property
     def options(self) -> Options:
@@ -86,6 +89,9 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
         ValueError: an unknown task, model or option, or a value out of range, in one line.
     """
     named = resolve(typed, config, {}).options.run
+    if not named.plugins:
+        switch_off()
+    plugin = load_plugin_file(named.plugin_file).source if named.plugin_file else b""
     task = with_options(tasks.get(named.task), named.task_option)
     spec, source = resolve_model(
         named.model,
@@ -95,7 +101,7 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     )
     spec = with_options(spec, named.model_option)
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
-    return Choice(resolve(typed, config, recommended), task, spec, source, registered_name(named.model))
+    return Choice(resolve(typed, config, recommended), task, spec, source, registered_name(named.model), plugin)
 
 
 def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
