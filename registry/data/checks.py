@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -66,11 +67,13 @@ def balance(rows: Dataset) -> dict[str, int]:
     name = next((name for name in CLASSES if name in rows.column_names), None)
     if name is None:
         return {}
-    counts: Counter[str] = Counter()
-    for value in _values(rows, name):
-        if isinstance(value, float):
+    counts: Counter[Any] = Counter()
+    for chunk in rows.select_columns([name]).iter(CHUNK):
+        values = [value for value in chunk[name] if value is not None]
+        if values and isinstance(values[0], float):
             return {}
-        counts.update(value if isinstance(value, list) else [] if value is None else [value])
+        several = bool(values) and isinstance(values[0], list)
+        counts.update(itertools.chain.from_iterable(values) if several else values)
     return dict(counts.most_common())
 
 

@@ -14,6 +14,7 @@ from registry.data.cleaning import Cleaner
 from registry.data.places import where
 from registry.data.reading import SPLITS
 from registry.data.roles import TEXTS
+from registry.data.tables import select
 from registry.options import Cleaning, Splits
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _without_invalid(raw: Mapping[str, Dataset], drop: bool) -> tuple[dict[str, 
             more = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
             raise ValueError(f"{name}: {places[0]}{more}; --drop-invalid leaves such rows out")
         if wrong:
-            rows = rows.select(np.setdiff1d(np.arange(len(rows)), list(wrong)))
+            rows = select(rows, np.setdiff1d(np.arange(len(rows)), list(wrong)))
             report[name] = {"rows": len(wrong), "first": places[0], "examples": places}
         if not len(rows):
             raise ValueError(f"{name}: the split holds no rows")
@@ -121,7 +122,7 @@ def _without_leaks(
         return splits
     clean = ~np.isin(train, np.concatenate(list(hashes.values())))
     found["dropped_leaks"] += int((~clean).sum())
-    return splits | {"train": splits["train"].select(np.flatnonzero(clean))}
+    return splits | {"train": select(splits["train"], np.flatnonzero(clean))}
 
 
 def _cut(name: str, rows: Dataset, splits: Splits) -> Dataset:

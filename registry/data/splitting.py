@@ -9,6 +9,7 @@ import numpy as np
 
 from registry.data.places import Place, remember, remembered
 from registry.data.roles import CLASSES
+from registry.data.tables import select
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -78,7 +79,7 @@ def cut(rows: Dataset, sizes: Sequence[int], seed: int) -> list[Dataset]:
     """Stratified parts of the given sizes, and last what is left; each in the order of the rows."""
     order = stratified_order(strata_of(rows), seed)
     parts = np.split(order, np.cumsum(sizes))
-    return [rows.select(np.sort(part)) for part in parts]
+    return [select(rows, np.sort(part)) for part in parts]
 
 
 def subset(rows: Dataset, size: int, seed: int) -> Dataset:

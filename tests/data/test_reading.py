@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict
@@ -15,7 +16,7 @@ from datasets import Dataset, DatasetDict
 from registry.data.places import where
 from registry.data.reading import read, stream
 from registry.data.source import FileFormat, LocalFile, Source, source_of
-from registry.data.tables import collect
+from registry.data.tables import collect, select
 from registry.options import Data
 
 TEXT = {"text": ("text", "sentence", "review"), "label": ("label", "sentiment")}
@@ -232,6 +233,17 @@ def test_many_rows_go_to_disk_and_still_map_and_select(tmp_path: Path, monkeypat
     assert rows.map(lambda row: {"text": row["text"].upper()}).select([999])["text"][:] == ["ROW 9 99"]
     assert DatasetDict(train=rows.filter(lambda row: row["text"].endswith(" 7")))["train"].num_rows == 10
     assert collect(iter(())) is None
+
+
+@pytest.mark.parametrize("limit", [10, 10**9])
+def test_selected_rows_are_copied_with_their_places(tmp_path: Path, limit: int) -> None:
+    write(tmp_path / "a.csv", "text,label\n" + "".join(f"t{i},{i % 2}\n" for i in range(25_000)))
+    train = read(own(train=tmp_path / "a.csv"), roles=TEXT)["train"]
+    kept = np.array([0, 9_999, 10_000, 24_999])
+    copied = select(train, kept, limit)
+    assert copied.to_list() == train.select(kept).to_list()
+    assert where(copied, copied[3]["row"]).endswith("a.csv, line 25001")
+    assert len(select(train, np.array([], int))) == 0
 
 
 def test_options_name_the_source() -> None:
