@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -170,10 +173,11 @@ def configure_deepspeed(plugin: Any, options: Optimization, world_size: int) -> 
 
 def _start(launch: Launch, precision: Precision, *, on_cpu: bool) -> Accelerator:
     deepspeed = launch.engine == "deepspeed"
-    if deepspeed and on_cpu:
+    if on_cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     if deepspeed:
         _require_deepspeed()
+    _quieten_deepspeed()
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
 
@@ -195,8 +199,12 @@ def _best_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def _require_deepspeed() -> None:
-    import importlib.util
+def _quieten_deepspeed() -> None:
+    """Leave its warnings, but not its diary nor torch's notes on names that it still uses."""
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\..*` is deprecated", category=FutureWarning)
 
+
+def _require_deepspeed() -> None:
     if importlib.util.find_spec("deepspeed") is None:
         raise ValueError("the launch configuration asks for DeepSpeed, which is not installed: pip install deepspeed")
