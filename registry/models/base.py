@@ -113,3 +113,15 @@ class ModelSpec(abc.ABC):
     def ignores_padding(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether more padding leaves the logits alone; a model without a mask never sees padding."""
         return self.pads_freely and "attention_mask" in tokenizer.model_input_names
+
+    def for_source(self, source: ModelSource) -> ModelSpec:
+        """The spec with what suits these weights, such as the settings recommended for their architecture."""
+        return self
+
+    def continue_from(self, directory: Path) -> ModelSpec:
+        """The spec that trains further what `save` wrote to `directory`, on any task.
+
+        Raises:
+            ValueError: a model of this kind always starts anew.
+        """
+        raise ValueError(f"{directory.parent}: a model of this kind cannot be trained further; give its name instead")

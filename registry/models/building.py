@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
@@ -40,22 +41,23 @@ def pretrained_module(plan: HeadPlan, config: PreTrainedConfig, source: ModelSou
             revision=source.revision or "main",
             ignore_mismatched_sizes=True,
         )
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"model {source.path!r} cannot be loaded: {str(error).strip()}") from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"model {source.path!r} cannot be loaded: {' '.join(str(error).split())}") from error
     if entries > model.get_input_embeddings().weight.shape[0]:  # type: ignore[union-attr, index]
         model.resize_token_embeddings(entries, mean_resizing=False)
+    random = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    weights = {name: parameter for name, parameter in model.named_parameters() if name in random}
     module = plan.finish(model)
-    mismatched = {key for key, *_ in report["mismatched_keys"]}
-    _check_complete(module, {*report["missing_keys"], *mismatched}, source.path)
+    _check_complete(module, weights, source.path)
     return module
 
 
-def _check_complete(module: nn.Module, random: set[str], path: str) -> None:
+def _check_complete(module: nn.Module, random: Mapping[str, nn.Parameter], path: str) -> None:
     """ValueError when weights of the embeddings or layers are not the checkpoint's."""
-    depths = layer_map(module)
-    head = max(depths.values())
-    prefix, _ = find_backbone(module)
-    lacking = sorted(key for key in random if depths.get(key, depths.get(prefix + key, head)) < head)
+    named = layer_map(module)
+    depths = {id(parameter): named[name] for name, parameter in module.named_parameters()}
+    head = max(named.values())
+    lacking = sorted(name for name, parameter in random.items() if depths.get(id(parameter), head) < head)
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise ValueError(f"model {path!r}: its checkpoint has no weights of fitting shape for {lacking[0]}{more}")

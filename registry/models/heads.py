@@ -15,7 +15,7 @@ class HeadedEncoder(nn.Module):
     """An encoder with a classification head on the pooled text, or on every token.
 
     The encoder is registered under the name that transformers gives it in its own headed models
-    ("bert", "roberta"), so that any of those can start from the weights saved here.
+    ("bert", "model.encoder"), so that any of those can start from the weights saved here.
 
     Args:
         pooling: None for a head on every token; else how token states become one vector a text.
@@ -28,8 +28,10 @@ class HeadedEncoder(nn.Module):
         super().__init__()
         self.config = encoder.config
         self.pooling = pooling
-        self.encoder_name = encoder.base_model_prefix
-        setattr(self, self.encoder_name, encoder)
+        # The encoder of an encoder-decoder stands one level deeper.
+        inside = encoder.config.is_encoder_decoder
+        setattr(self, encoder.base_model_prefix, nn.ModuleDict({"encoder": encoder}) if inside else encoder)
+        self.encoder_name = f"{encoder.base_model_prefix}.encoder" if inside else encoder.base_model_prefix
         width = output_width(encoder)
         layers: list[nn.Module] = [nn.Dropout(dropout)]
         if hidden:
@@ -40,7 +42,7 @@ class HeadedEncoder(nn.Module):
         """`logits` (batch, labels) with `pooled` (batch, width), or `logits` (batch, length, labels)."""
         if attention_mask is not None:
             inputs["attention_mask"] = attention_mask
-        outputs = getattr(self, self.encoder_name)(input_ids=input_ids, **inputs)
+        outputs = self.get_submodule(self.encoder_name)(input_ids=input_ids, **inputs)
         states = outputs["last_hidden_state"]
         if self.pooling is None:
             return {"logits": self.head(states)}

@@ -27,18 +27,18 @@ def resolve_model(
         ValueError: it is none of these (suggests the nearest names).
     """
     source = ModelSource(revision=revision, from_scratch=from_scratch, trust_remote_code=trust_remote_code)
-    path = Path(name)
     if name in models.REGISTRY:
         spec = models.get(name)
         source = dataclasses.replace(source, path=spec.checkpoint)
-        return (_with_family_defaults(spec, source) if from_scratch and spec.checkpoint else spec), source
-    if (path / "run.json").is_file():
-        source = dataclasses.replace(source, path=str(path / "model"))
-        return _spec_of_run(path, source), source
-    if path.is_dir() or "/" in name or (from_scratch and _is_architecture(name)):
+    elif (Path(name) / "run.json").is_file():
+        spec = _spec_of_run(Path(name))
+        source = dataclasses.replace(source, path=str(Path(name) / "model"))
+    elif Path(name).is_dir() or "/" in name or (from_scratch and _is_architecture(name)):
+        spec = models.get(UNNAMED)
         source = dataclasses.replace(source, path=name)
-        return _with_family_defaults(models.get(UNNAMED), source), source
-    raise UnknownName(f"{_unknown(name)}; nor is it a local directory or a Hub id (owner/name)")
+    else:
+        raise UnknownName(f"{_unknown(name)}; nor is it a local directory or a Hub id (owner/name)")
+    return spec.for_source(source), source
 
 
 def registered_name(name: str) -> str:
@@ -50,12 +50,12 @@ def registered_name(name: str) -> str:
     return UNNAMED
 
 
-def _spec_of_run(run: Path, source: ModelSource) -> ModelSpec:
+def _spec_of_run(run: Path) -> ModelSpec:
     recorded = _recorded(run)
     if not (run / "model").is_dir():
         raise ValueError(f"{run}: this run has no model yet (model/ is missing)")
-    spec = with_options(models.REGISTRY.get_recorded(recorded["name"], recorded["origin"]), recorded["options"])
-    return _with_family_defaults(spec, source) if recorded["name"] == UNNAMED else spec
+    spec = models.REGISTRY.get_recorded(recorded["name"], recorded["origin"])
+    return with_options(spec, recorded["options"]).continue_from(run / "model")
 
 
 def _recorded(run: Path) -> dict[str, Any]:
@@ -65,15 +65,6 @@ def _recorded(run: Path) -> dict[str, Any]:
         return {key: model[key] for key in ("name", "options", "origin")}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{run / 'run.json'}: not the record of a run ({error})") from None
-
-
-def _with_family_defaults(spec: ModelSpec, source: ModelSource) -> ModelSpec:
-    from registry.models.configs import read_values
-    from registry.models.families import FINE_TUNING, FROM_SCRATCH
-
-    if source.from_scratch:
-        return dataclasses.replace(spec, defaults=FROM_SCRATCH)
-    return dataclasses.replace(spec, defaults=FINE_TUNING.get(read_values(source).get("model_type", ""), {}))
 
 
 def _is_architecture(name: str) -> bool:

@@ -16,6 +16,7 @@ from registry.heads import MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICAT
 from registry.models.base import MissingCheckpoint, ModelSource, ModelSpec, Texts
 from registry.models.configs import (
     read_config,
+    read_values,
     set_dropout,
     set_head,
     set_vocabulary,
@@ -113,6 +114,23 @@ class Transformer(ModelSpec):
         from registry.models.layers import layer_map
 
         return layer_map(module)
+
+    def for_source(self, source: ModelSource) -> Transformer:
+        """The spec with the settings recommended for random weights, or for the checkpoint's architecture."""
+        from registry.models.families import FINE_TUNING, FROM_SCRATCH
+
+        if not source.path:
+            return self
+        if source.from_scratch:
+            return dataclasses.replace(self, defaults=FROM_SCRATCH)
+        if self.checkpoint or self.architecture:
+            return self
+        kind = read_values(source).get("model_type", "")
+        return dataclasses.replace(self, defaults=FINE_TUNING.get(kind, {}))
+
+    def continue_from(self, directory: Path) -> Transformer:
+        """The spec without what a model is born with: sizes and vocabulary are those of the directory."""
+        return dataclasses.replace(self, vocabulary="", reinit_layers=0, config={})
 
     def _source(self, source: ModelSource) -> ModelSource:
         if source.path:
