@@ -64,12 +64,15 @@ def run(choice: Choice, *, dry_run: bool) -> None:
     screen.start(progress.state.update, setup.total_updates)
     try:
         train(job, setup, progress)
+    except BaseException:
+        progress.close()
+        raise
     finally:
         screen.stop()
 
     if progress.interrupted:
-        screen.line(f"saved at update {progress.state.update}; the same command goes on from there")
         progress.close()
+        screen.line(f"saved at update {progress.state.update}; the same command goes on from there")
         finish_engine(accelerator, setup.model)
         sys.exit(REQUEUE)
 

@@ -124,6 +124,10 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
     limits = Limits(min(options.text.max_length, tokenizer.model_max_length), options.text.truncation)
     encode = Encoding(task, head, tokenizer, limits, options.data.num_workers)
     encoded = {name: encode(rows) for name, rows in prepared.splits.items()}
+    prepared.checks["truncated"] = {name: examples.truncated_share for name, examples in encoded.items()}
+    if prepared.checks["truncated"]["train"]:
+        share = prepared.checks["truncated"]["train"]
+        say(f"train: {share:.1%} of the texts are longer than --max-length {limits.max_length} and cut")
     return Job(choice, prepared, head, tokenizer, limits, encoded, encode)
 
 

@@ -18,6 +18,7 @@ from registry.training.checkpoints import Checkpoints
 from registry.training.engines import gathered_state
 from registry.training.evaluation import better, gather
 from registry.training.interruption import Interruption
+from registry.training.lock import RunLock
 from registry.training.losses import LossWatch
 from registry.training.resuming import interval, restore, write_checkpoint
 from registry.training.setup import Setup
@@ -57,9 +58,10 @@ class Progress:
         checkpoints: Checkpoints,
         checkpoint: Path | None,
         facts: dict[str, Any],
+        lock: RunLock,
     ) -> None:
         self.job, self.setup, self.directory, self.state, self.display = job, setup, directory, state, display
-        self.checkpoints, self.facts = checkpoints, facts
+        self.checkpoints, self.facts, self.lock = checkpoints, facts, lock
         self.main = setup.accelerator.is_main_process
         self.log = RunLog(directory.path, state.update) if self.main else None
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
@@ -128,9 +130,11 @@ class Progress:
             self.log.write(self.state.update, self.epochs, split, values)
 
     def close(self) -> None:
-        """Flush and close the log."""
+        """Flush and close the log, and let others have the run directory."""
         if self.log is not None:
             self.log.close()
+            self.log = None
+        self.lock.release()
 
     def _evaluate_if_due(self) -> None:
         state = self.state

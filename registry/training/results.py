@@ -34,7 +34,7 @@ from registry.training.engines import describe_engine, gathered_state
 from registry.training.lock import RunLock
 from registry.training.param_groups import describe_groups
 from registry.training.progress import Display, Progress
-from registry.training.resuming import check_options, read_state
+from registry.training.resuming import check_options, interval, read_state
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 
@@ -47,6 +47,7 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
             would make another training.
     """
     options, main = job.options, setup.accelerator.is_main_process
+    interval(options.checkpoints.checkpoint_every)  # wrong text is said before anything is written
     affecting = [name for _, name, item in fields() if item.metadata["affects_training"]]
     run, resume = options.run, options.checkpoints.resume
     directory, continues = choose_directory(
@@ -54,8 +55,9 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     )
     setup.control.wait()  # nobody looks at the directory after the first process has begun to write
     checkpoints = Checkpoints(directory.checkpoints, setup.control, main=main, keep=options.checkpoints.keep)
+    lock = RunLock(directory.path)
     if main:
-        RunLock(directory.path).acquire()
+        lock.acquire()
         if continues:
             check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
         write_run(directory, record_of(job), replace=not continues)
@@ -76,7 +78,9 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
     if checkpoint is not None:
         display.line(f"continuing {directory.path} from update {state.update}")
-    return Progress(job, setup, directory, state, display, checkpoints=checkpoints, checkpoint=checkpoint, facts=facts)
+    return Progress(
+        job, setup, directory, state, display, checkpoints=checkpoints, checkpoint=checkpoint, facts=facts, lock=lock
+    )
 
 
 def chosen_checkpoint(checkpoints: Checkpoints, resume: str, display: Display) -> Path | None:

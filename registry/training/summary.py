@@ -64,7 +64,7 @@ def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
         with micro_step(setup.accelerator, setup.model, last=number == len(update.micro_batches)):
             loss, _ = setup.objective(setup.model, to_device(batch, setup.accelerator.device))
             setup.accelerator.backward(loss / (count or 1))
-        total += float(loss)
+        total += float(loss.detach())
     if not math.isfinite(total):
         raise ValueError(f"the loss of the first update is {total}")
     weights = sum(math.prod(getattr(p, "ds_shape", p.shape)) for p in setup.module.parameters()) * BYTES_PER_WEIGHT

@@ -1,0 +1,174 @@
+"""scripts/train.py as people use it: what a run leaves behind, how it goes on, what it says when something is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from registry.run_log import read_log
+
+SMALL = ("--max-train-rows", 256, "--max-validation-rows", 64, "--max-test-rows", 64, "--epochs", 1)
+
+
+def metrics(run):
+    return json.loads((Path(run) / "metrics.json").read_text())
+
+
+def same_weights(a, b):
+    first, second = (load_file(Path(run) / "model" / "model.safetensors") for run in (a, b))
+    return first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
+
+
+def test_the_embedded_default_learns(train):
+    result = train("--epochs", 1)
+    assert result.exit_code == 0, result.output
+    found = metrics("runs/demo-tiny-1")
+    assert found["validation"]["accuracy"] >= 0.9
+    assert found["test"]["accuracy"] >= 0.9
+    assert found["train"]["samples_per_second"] > 0
+    assert found["updates"] == 150
+    assert "runs/demo-tiny-1" in result.output
+
+
+def test_a_run_directory_is_read_by_transformers(train):
+    assert train(*SMALL).exit_code == 0
+    run = Path("runs/demo-tiny-1")
+    for name in ("run.json", "config.yaml", "metrics.json", "metrics.jsonl", "splits.json", "report.html", "README.md"):
+        assert (run / name).is_file(), name
+    assert list((run / "tensorboard" / "train").iterdir())
+    from transformers import AutoModelForSequenceClassification, pipeline
+
+    model = AutoModelForSequenceClassification.from_pretrained(run / "model")
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+    answer = pipeline("text-classification", model=str(run / "model"))("the film was great")[0]
+    assert answer["label"] in ("negative", "positive")
+    from registry import load_run
+
+    ours = load_run(run).predict(["the film was great"])[0]
+    assert ours["label"] == answer["label"]
+    assert ours["score"] == pytest.approx(answer["score"], abs=1e-5)
+
+
+def test_logged_lines_hold_both_curves(train):
+    train(*SMALL, "--log-every", 2)
+    lines = read_log(Path("runs/demo-tiny-1"))
+    losses = [line for line in lines if line["split"] == "train" and "learning_rate" in line]
+    assert [line["update"] for line in losses] == [2, 4, 6, 8]
+    start = next(line for line in lines if line["split"] == "validation")
+    assert start["update"] == 0
+    end = [line for line in lines if line["update"] == 8 and "accuracy" in line]
+    assert {"train", "validation"} <= {line["split"] for line in end}
+
+
+def test_the_same_command_continues_or_takes_a_new_number(train):
+    assert train(*SMALL).exit_code == 0
+    assert train(*SMALL).exit_code == 0
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["demo-tiny-1", "demo-tiny-2"]
+    assert same_weights("runs/demo-tiny-1", "runs/demo-tiny-2")
+
+
+def test_a_run_asked_to_stop_goes_on_to_the_same_weights(train, monkeypatch):
+    from registry.training.interruption import REQUEUE, Interruption
+
+    options = (*SMALL, "--epochs", 2, "--evaluate-every", 5)
+    assert train(*options, "--output-dir", "whole").exit_code == 0
+    asked = []
+
+    def requested(self):
+        asked.append(1)
+        return len(asked) == 6
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "requested", requested)
+        assert train(*options, "--output-dir", "parts").exit_code == REQUEUE
+    result = train(*options, "--output-dir", "parts")
+    assert result.exit_code == 0, result.output
+    assert "continuing parts from update" in result.output
+    assert same_weights("whole", "parts")
+    whole, parts = (
+        [{k: v for k, v in line.items() if k != "samples_per_second"} for line in read_log(Path(run))]
+        for run in ("whole", "parts")
+    )
+    assert whole == parts
+
+
+def test_dry_run_checks_and_leaves_nothing(train):
+    result = train(*SMALL, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "trained" in result.output
+    assert not Path("runs").exists()
+
+
+def test_patience_and_the_selecting_metric(train):
+    options = (*SMALL, "--epochs", 4, "--evaluate-every", 2, "--patience", 1, "--learning-rate", 1e-9)
+    result = train(*options, "--best-metric", "loss", "--warmup", 0)
+    assert result.exit_code == 0, result.output
+    found = metrics("runs/demo-tiny-1")
+    assert found["updates"] <= 32
+    wrong = train(*SMALL, "--best-metric", "accuarcy")
+    assert wrong.exit_code == 2
+    assert "--best-metric accuarcy" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--task", "demoo"], "unknown task 'demoo'; did you mean demo"),
+        (["--model", "tinny"], "did you mean tiny"),
+        (["--learning-rate", "0"], "--learning-rate: 0"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--train-fraction", "2"], "--train-fraction"),
+        (["--precision", "fp16"], "fp16 needs a GPU"),
+        (["--task-option", "labl=1"], "labl"),
+        (["--model-option", "dropuot=1"], "dropuot"),
+        (["--task", "sst2", "--data-dir", "nowhere"], "nowhere"),
+        (["--schedule", "zigzag"], "zigzag"),
+        (["--checkpoint-every", "soon"], "--checkpoint-every soon"),
+        (["--task", "classification", "--train-file", "missing.csv"], "missing.csv"),
+    ],
+)
+def test_wrong_input_is_one_line(train, arguments, says):
+    result = train(*arguments)
+    assert result.exit_code == 2, result.output
+    assert says in result.output
+    assert "Traceback" not in result.output
+    assert not Path("runs").exists()
+
+
+def test_a_finished_run_is_not_written_over(train):
+    assert train(*SMALL, "--output-dir", "out").exit_code == 0
+    before = (Path("out") / "run.json").read_text()
+    refused = train(*SMALL, "--output-dir", "out")
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.output
+    assert (Path("out") / "run.json").read_text() == before
+
+
+def test_an_unfinished_run_keeps_its_options(train):
+    assert train(*SMALL, "--output-dir", "out").exit_code == 0
+    record = json.loads(Path("out/run.json").read_text())
+    Path("out/run.json").write_text(json.dumps({**record, "status": "running"}))
+    refused = train(*SMALL, "--output-dir", "out", "--seed", 7)
+    assert refused.exit_code == 2
+    assert "--seed 42, now it is 7" in refused.output
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(train):
+    result = train(*SMALL, "--learning-rate", 1e30, "--warmup", 0, "--clip-norm", 0)
+    assert result.exit_code == 2, result.output
+    assert "not finite at update" in result.output
+
+
+def test_own_file_with_config(train):
+    rows = [{"text": f"{'good' if i % 2 else 'bad'} film number {i}", "label": "np"[i % 2]} for i in range(120)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("run.yaml").write_text("task: classification\ntrain-file: rows.jsonl\nepochs: 2\noutput_dir: out\n")
+    result = train("--config", "run.yaml", "--split-ratio", "0.8/0.1/0.1")
+    assert result.exit_code == 0, result.output
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["head"]["labels"] == ["n", "p"]
+    assert record["options"]["epochs"] == 2
+    wrong = train("--config", "run.yaml", "--label-column", "lable", "--output-dir", "other")
+    assert wrong.exit_code == 2
+    assert "lable" in wrong.output
