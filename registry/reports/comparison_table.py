@@ -96,7 +96,7 @@ def to_terminal(comparison: Comparison) -> Table:
     )
     for i, heading in enumerate(built.headings):
         numeric = bool(built.rows) and built.rows[0][i].number
-        table.add_column(heading.replace(" ", "\n"), justify="right" if numeric else "left", no_wrap=True, min_width=6)
+        table.add_column(heading.replace(" ", "\n"), justify="right" if numeric else "left", no_wrap=True)
     for row in built.rows:
         table.add_row(*[f"[bold green]{escape(f.text)}[/]" if f.best else escape(f.text) for f in row])
     return table

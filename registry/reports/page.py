@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 HIDDEN_LINES = ("update", "epoch", "split")
+SHOWN_LABELS = 12
 
 
 def write_report(directory: str | Path) -> Path:
@@ -38,7 +39,33 @@ def report_context(run: RunRecord) -> dict[str, Any]:
         "headline": next((s for s in reversed(splits) if run.primary_metric in s.metrics), None),
         "tiles": list(_tiles(run, splits)),
         "curves": list(_curves(run)),
+        "data": data_section(run.run.get("checks") or {}),
         "command": repeat_command(run),
+    }
+
+
+def data_section(checks: dict[str, Any]) -> dict[str, Any]:
+    """What the data checks found: sentences, rows by split, and the balance of labels as shares by split."""
+    from registry.data.checks import messages
+
+    if not checks:
+        return {}
+    rows, labels = checks["rows"], {split: found for split, found in checks["labels"].items() if found}
+    names = list(dict.fromkeys(name for found in labels.values() for name in found))
+    balance = [
+        (name, [found.get(name, 0) / max(sum(found.values()), 1) for found in labels.values()])
+        for name in names[:SHOWN_LABELS]
+    ]
+    truncated = checks.get("truncated") or {}
+    return {
+        "findings": messages(checks) or ["No duplicates, conflicting labels or leaks between splits were found."],
+        "rows": [
+            (split, count, checks["unlabelled"].get(split, 0), truncated.get(split)) for split, count in rows.items()
+        ],
+        "truncated": bool(truncated),
+        "splits": list(labels),
+        "balance": balance,
+        "hidden": max(len(names) - SHOWN_LABELS, 0),
     }
 
 

@@ -102,8 +102,13 @@ def _record(
         "device": "cpu",
         "checks": {
             "rows": {"train": 3000, "validation": 400, "test": 400},
-            "train": {"duplicates": 12, "conflicting_labels": 2, "truncated": 0.013},
+            "labels": {"train": {"negative": 1800, "positive": 1200}, "validation": {"negative": 240, "positive": 160}},
+            "unlabelled": {"train": 0, "validation": 0, "test": 0},
+            "invalid": {},
+            "duplicates": 12,
+            "conflicts": {"texts": 2, "examples": ["train.tsv, line 12 and train.tsv, line 80"]},
             "leaks": {"validation": 3, "test": 0},
+            "dropped_leaks": 0,
         },
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
     }
