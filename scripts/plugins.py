@@ -109,7 +109,7 @@ def check(names: tuple[str, ...], everything: bool, path: str, processes: bool) 
                     _say(result)
             except PluginError as error:
                 failed += 1
-                _say(Result("loads", problem=str(error)))
+                _say(Result("Can be loaded", problem=str(error)))
     click.echo(f"{failed} failed" if failed else "all passed")
     raise SystemExit(1 if failed else 0)
 
