@@ -62,6 +62,14 @@ class Encoded:
         assert found.offsets is None, f"{name} holds lists"
         return found.values
 
+    @property
+    def truncated_share(self) -> float:
+        """Share of the rows of which something was cut off."""
+        if "truncated" not in self.columns or not len(self):
+            return 0.0
+        rows = self.column("row")
+        return len(np.unique(rows[self.column("truncated")])) / len(np.unique(rows))
+
     def rows(self, indices: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """The examples at `indices`: lists as arrays (views of the file: copy before writing), scalars as numbers."""
         at = np.asarray(indices, dtype=np.int64)

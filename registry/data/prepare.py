@@ -51,7 +51,8 @@ def prepare(raw: DatasetDict, splits: Splits = Splits(), cleaning: Cleaning = Cl
 
     The checks hold `rows`, `labels` (balance) and `unlabelled` by split as they are at the end,
     `invalid` (rows left out), `duplicates` and `conflicts` within train before it was divided, `leaks`
-    (rows of another split whose text also stands in train) and `dropped_leaks`.
+    (rows of another split whose text also stands in train) and `dropped_leaks`. Whoever encodes the
+    rows adds `truncated`, the share of texts that were cut.
 
     Raises:
         ValueError: an empty text or label (unless they are dropped), an empty split, too few rows to divide.

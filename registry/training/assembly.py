@@ -18,6 +18,7 @@ from registry.data.prepare import Prepared, prepare
 from registry.data.source import source_of
 from registry.entry_points import switch_off
 from registry.heads import Head
+from registry.models.adapters import adapted
 from registry.models.base import ModelSource, ModelSpec
 from registry.models.resolution import registered_name, resolve_model
 from registry.options import Options, Resolved, resolve
@@ -101,7 +102,9 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     )
     spec = with_options(spec, named.model_option)
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
-    return Choice(resolve(typed, config, recommended), task, spec, source, registered_name(named.model), plugin)
+    resolved = resolve(typed, config, recommended)
+    spec = adapted(spec, source, resolved.options.adapters)
+    return Choice(resolved, task, spec, source, registered_name(named.model), plugin)
 
 
 def assemble(choice: Choice, say: Callable[[str], None]) -> Job:

@@ -47,6 +47,7 @@ def test_examples_come_back_in_any_order(tmp_path: Path) -> None:
     assert encoded.lengths.dtype == np.int32
     assert encoded.lengths.tolist() == [1, 0, 1, 1, 2, 1, 2, 2, 3, 2]
     assert encoded.column("truncated").tolist() == [False] * 6 + [True] * 4
+    assert encoded.truncated_share == 2 / 5
     first, second = encoded.rows([8, 1])
     assert first["input_ids"].tolist() == [ord("a"), ord("c"), ord("e")]
     assert (first["row"], first["truncated"], first["labels"]) == (4, True, 1.0)

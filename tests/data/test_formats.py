@@ -114,7 +114,7 @@ def test_damaged_compressed_file_is_one_line(tmp_path: Path) -> None:
     cut = written(tmp_path / "a.csv.gz", gzip.compress(b"text,label\n" + b"a,1\n" * 1000)[:-20])
     with pytest.raises(ValueError, match=r"a.csv.gz: cannot be read"):
         rows_of(cut)
-    with pytest.raises(ValueError, match=r"b.csv.zip: File is not a zip file"):
+    with pytest.raises(ValueError, match=r"b.csv.zip: cannot be read \(File is not a zip file\)"):
         rows_of(written(tmp_path / "b.csv.zip", b"text"))
 
 
@@ -204,6 +204,11 @@ def test_column_file(tmp_path: Path) -> None:
         {"0": ["Peter"], "1": ["NNP"], "2": ["I-PER"]},
     ]
     assert places_of(path, lists=True) == [3, 7]
+
+
+def test_column_file_with_names_and_separator(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.bio", "word|tag\nEU|B-ORG\n||O\n".replace("||", "x|"))
+    assert rows_of(path, separator="|", header=True) == [{"word": ["EU", "x"], "tag": ["B-ORG", "O"]}]
 
 
 def test_column_file_whose_token_is_a_blank(tmp_path: Path) -> None:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import contextlib
+import gzip
 import io
-from collections.abc import Iterator
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+
+def _open_zip(path: Path) -> IO[bytes]:
+    archive = zipfile.ZipFile(path)
+    members = [name for name in archive.namelist() if not name.endswith("/")]
+    if len(members) != 1:
+        raise ValueError(f"{path}: holds {len(members)} files; a compressed file must hold one")
+    return archive.open(members[0])
+
+
+COMPRESSED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zip": _open_zip,
+}
 
 
 def plain_suffix(path: Path) -> str:
@@ -25,13 +45,16 @@ def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -
         ValueError: the file cannot be opened, or holds bytes that are not of this encoding (names the line).
     """
     try:
-        with _open_bytes(path) as raw, io.TextIOWrapper(raw, _with_mark(encoding), newline=newline) as text:
+        codec = codecs.lookup(encoding).name
+    except LookupError:
+        raise ValueError(f"unknown encoding {encoding!r}; usual ones are utf-8, utf-16, latin-1, gb18030") from None
+    codec = "utf-8-sig" if codec == "utf-8" else codec
+    try:
+        with _open_bytes(path) as raw, io.TextIOWrapper(raw, codec, newline=newline) as text:
             yield text
     except UnicodeError:
         raise ValueError(_wrong_encoding(path, encoding)) from None
-    except LookupError:
-        raise ValueError(f"unknown encoding {encoding!r}; usual ones are utf-8, utf-16, latin-1, gb18030") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
 
 
@@ -43,31 +66,17 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
 
 
 def _open_bytes(path: Path) -> IO[bytes]:
-    import fsspec
-
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    if path.suffix.lower() == ".zip":
-        import zipfile
-
-        try:
-            members = [m for m in zipfile.ZipFile(path).namelist() if not m.endswith("/")]
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{path}: {error}") from None
-        if len(members) != 1:
-            raise ValueError(f"{path}: holds {len(members)} files; a compressed file must hold one")
-    return cast(IO[bytes], fsspec.open(str(path), "rb", compression="infer").open())
-
-
-def _with_mark(encoding: str) -> str:
-    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    opened: IO[bytes] = COMPRESSED.get(path.suffix.lower(), lambda path: path.open("rb"))(path)
+    return opened
 
 
 def _wrong_encoding(path: Path, encoding: str) -> str:
     # A second, slower pass finds the line: the decoder works on blocks and knows none.
     with _open_bytes(path) as raw:
         for number, line in enumerate(raw, 1):
-            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            if number == 1 and line[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 return f"{path}, line 1: not {encoding} but utf-16; say --encoding utf-16"
             try:
                 line.decode(encoding)

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from registry.data.formats.chunks import Chunk, gather
-from registry.data.formats.column_files import Sentence, gather_sentences, sentences_of
-from registry.data.formats.delimited import read_cells, read_delimited, read_header
+from registry.data.formats.column_files import Sentence, gather_sentences
+from registry.data.formats.delimited import Row, read_cells, read_delimited, read_header
 from registry.data.source import FileFormat
 
 SENTENCE_COLUMNS = ("sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence", "sentence_number")
@@ -33,8 +33,7 @@ def read_token_rows(path: Path, format: FileFormat, default_separator: str) -> I
     divider = next((i for i, name in enumerate(names) if _divides(name, format.sentence)), None)
     if format.sentence and divider is None:
         raise ValueError(f"{path}: no column {format.sentence!r}; there are {', '.join(names)}")
-    sentences = sentences_of(path, lines, len(names), divider)
-    yield from gather_sentences(path, _plausible(path, sentences, names), names)
+    yield from gather_sentences(path, _plausible(path, _sentences(lines, divider), names), names)
 
 
 def has_lists(path: Path, format: FileFormat, default_separator: str) -> bool:
@@ -67,6 +66,25 @@ def _parse(path: Path, line: int, cell: str) -> list[str]:
         if isinstance(found, list):
             return [str(item) for item in found]
     raise ValueError(f'{path}, line {line}: {cell[:40]!r} is not a list such as ["a", "b"]')
+
+
+def _sentences(rows: Iterator[Row], divider: int | None) -> Iterator[Sentence]:
+    """Rows put together up to an empty one, or until the column `divider` has another value that is not empty."""
+    begin = 0
+    current = ""
+    tokens: list[list[str]] = []
+    for line, cells in rows:
+        blank = not any(cells)
+        value = cells[divider] if divider is not None and divider < len(cells) else ""
+        if tokens and (blank or (value and value != current)):
+            yield begin, tokens
+            tokens = []
+        if not blank:
+            begin = begin if tokens else line
+            current = value or current
+            tokens.append(cells)
+    if tokens:
+        yield begin, tokens
 
 
 def _plausible(path: Path, sentences: Iterator[Sentence], names: Sequence[str]) -> Iterator[Sentence]:
