@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from registry import tasks
 from registry.data.prepare import Prepared, prepare
 from registry.data.source import Source, source_of
 from registry.inference import EncodedExamples
-from registry.options import Options
+from registry.options import Data, Options, Splits
 from registry.run_directory import read_json
 from registry.runs import Run
 from registry.tasks.base import Metrics
@@ -49,6 +50,27 @@ def file_rows(run: Run, pattern: str, source: Source, options: Options) -> Datas
     raw = run.task.load(dataclasses.replace(source, data_dir=None, files={"test": pattern}))
     splits = dataclasses.replace(options.splits, max_test_rows=None, resplit=False)
     return _labelled(run, prepare(raw, splits, options.cleaning), "test", pattern)
+
+
+def task_rows(run: Run, name: str, split: str | None, data: Data, options: Options) -> tuple[str, Dataset]:
+    """(name, cleaned rows) of another task with the same labels; by default of test, where that is labelled.
+
+    Args:
+        data: where that task's data lies.
+        options: of the run's training; its cleaning is done here too.
+
+    Raises:
+        ValueError: the task is of another family, has no such split, or no labels in it.
+    """
+    task = tasks.get(name)
+    if task.family != run.task.family:
+        raise ValueError(f"--task {name}: is of the family {task.family}, this run of {run.task.family}")
+    prepared = prepare(task.load(source_of(data)), Splits(), options.cleaning)
+    known = [found for found, rows in prepared.splits.items() if prepared.checks["unlabelled"][found] < len(rows)]
+    split = split or next((found for found in ("test", "validation") if found in known), "validation")
+    if split not in prepared.splits:
+        raise ValueError(f"--split {split}: {name} has {', '.join(prepared.splits)}")
+    return f"{name}-{split}", _labelled(run, prepared, split, f"--task {name} --split {split}")
 
 
 def score(run: Run, encoded: EncodedExamples, on_batch: Callable[[int], None] = lambda examples: None) -> Metrics:

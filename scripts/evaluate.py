@@ -1,6 +1,7 @@
 """Score a trained run on one of its splits, or on a file of your own.
 
 python scripts/evaluate.py runs/sst2-roberta-base-1 --split validation
+python scripts/evaluate.py runs/imdb-roberta-base-1 --task sst2
 python scripts/evaluate.py runs/sst2-roberta-base-1 --file reviews.csv --text-column review --label-column stars
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run")
 @click.option("--split", help="One of the run's own splits.  [default: validation]")
+@click.option("--task", help="Score on another task with the same labels; --data-dir says where its data lies.")
 @click.option("--file", help="Labelled rows to score instead: a file or quoted glob, of any format.")
 @click.option("--output", type=click.Path(dir_okay=False), help="JSON file; default RUN/evaluations/NAME.json.")
 @click.option("--report", is_flag=True, help="Write the run's report.html anew.")
@@ -32,12 +34,14 @@ if TYPE_CHECKING:
 @file_options
 @run_options
 @friendly
-def main(run: str, split: str | None, file: str | None, output: str | None, report: bool, **options: Any) -> None:
+def main(
+    run: str, split: str | None, task: str | None, file: str | None, output: str | None, report: bool, **options: Any
+) -> None:
     """Print the metrics of a run and write them as JSON. Splits are exactly those of the training."""
-    if split and file:
-        raise ValueError("--split and --file exclude each other; give one of them")
+    if file and (split or task):
+        raise ValueError(f"--{'split' if split else 'task'} and --file exclude each other; give one of them")
     loaded = open_run(run, options)
-    name, rows = rows_of(loaded, split, file, options)
+    name, rows = rows_of(loaded, split, task, file, options)
     started = time.perf_counter()
     metrics = metrics_of(loaded, rows, options)
     seconds = time.perf_counter() - started
@@ -50,11 +54,17 @@ def main(run: str, split: str | None, file: str | None, output: str | None, repo
         click.echo(f"report: {write_report(loaded.directory.path)}")
 
 
-def rows_of(run: Run, split: str | None, file: str | None, options: Mapping[str, Any]) -> tuple[str, Dataset]:
+def rows_of(
+    run: Run, split: str | None, task: str | None, file: str | None, options: Mapping[str, Any]
+) -> tuple[str, Dataset]:
     """(name, rows) to score."""
-    from registry.scoring import file_rows, split_rows
+    from registry.options import Data
+    from registry.scoring import file_rows, split_rows, task_rows
 
     wanted = options_for(run, options)
+    if task is not None:
+        data = Data(data_dir=options["data_dir"], data_revision=options["data_revision"])
+        return task_rows(run, task, split, data, wanted)
     if file is None:
         return split_rows(run, split, wanted)
     return Path(file).stem.replace("*", "-"), file_rows(run, file, file_source(run, options), wanted)
