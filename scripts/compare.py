@@ -70,7 +70,10 @@ def read_options(options: dict[str, Any]) -> Grid:
 
     values: dict[str, Any] = {}
     if options["grid_file"]:
-        values = read_config(options["grid_file"])
+        try:
+            values = read_config(options["grid_file"])
+        except ValueError as error:
+            raise ValueError(str(error).replace("--config", "--grid", 1)) from None
     for name in ("tasks", "models", "fractions", "seeds", "evaluate_on"):
         if options[name]:
             values[name] = listed(options[name])
@@ -87,6 +90,7 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
     """Run what is not finished, compare everything that is; 1 where a run failed."""
     from rich.console import Console
 
+    from registry import tasks
     from registry.grid_runner import FAILED, Runner
     from registry.grids import expand, prerequisites
 
@@ -94,6 +98,8 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
     output = Path(options["output_dir"] or f"comparisons/{name}")
     runner = Runner(output, launch_command(options["config_file"]), listed(options["devices"]) or [None])
     cells, console = expand(grid), Console(highlight=False)
+    for task in {cell.options["task"] for cell in (*prerequisites(cells), *cells)}:
+        tasks.get(task)
     if options["dry_run"]:
         for cell in (*prerequisites(cells), *cells):
             console.print(f"{runner.state(cell):10} {cell.title}", markup=False)
@@ -141,6 +147,8 @@ def show(comparison: Comparison, output: Path) -> None:
     from registry.reports.comparison_table import LEGEND, to_terminal
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
     for name, reason in comparison.failures:
         console.print(f"failed  {name}: {reason}", markup=False)
     if comparison.groups:
