@@ -186,6 +186,20 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """What is trained instead of all weights"""
+
+    lora_rank: int | None = option(None, "Train matrices of this rank (LoRA) and the head alone.", minimum=1)
+    lora_alpha: int = option(16, "Their scale, divided by the rank (or its root: --rslora).", minimum=1)
+    lora_dropout: float = option(0.0, "Dropout before them.", minimum=0, maximum=0.9)
+    lora_targets: str = option("auto", "Where: auto, all-linear, or ends of module names (query,value).")
+    rslora: bool = option(False, "Divide alpha by the rank's square root (higher ranks learn faster).")
+    dora: bool = option(False, "Train the norms of the weights too (DoRA).")
+    quantize: str | None = option(None, "Frozen weights in 8 or 4 bits (QLoRA).", choices=("int8", "nf4"))
+    merge_adapter: bool = option(False, "Leave a plain model, the adapters added to its weights.")
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """When validation runs and what it decides"""
 
@@ -229,6 +243,7 @@ class Options:
     augmentation: Augmentation = Augmentation()
     text: Text = Text()
     optimization: Optimization = Optimization()
+    adapters: Adapters = Adapters()
     recipe: Recipe = Recipe()
     evaluation: Evaluation = Evaluation()
     logging: Logging = Logging()

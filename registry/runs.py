@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from registry import models, tasks
 from registry.data.cleaning import Cleaner
 from registry.inference import EncodedColumns, EncodedExamples, Reduced, batch_indices, infer
+from registry.models.adapters import adapted
 from registry.options import Options, resolve
 from registry.plugins import load_plugin_file, with_options
 from registry.run_directory import (
@@ -200,7 +201,9 @@ def registered(record: Record) -> tuple[Task, ModelSpec]:
     """The registered task and model that a record names, with its options set on them."""
     task = tasks.REGISTRY.get_recorded(record.task.name, record.task.origin)
     spec = models.REGISTRY.get_recorded(record.model.name, record.model.origin)
-    return with_options(task, record.task.options), with_options(spec, record.model.options)
+    adapters = resolve(record.options, {}, {}).options.adapters
+    spec = adapted(with_options(spec, record.model.options), record.source, adapters)
+    return with_options(task, record.task.options), spec
 
 
 def load_tokenizer(directory: RunDirectory, spec: ModelSpec) -> PreTrainedTokenizerBase:

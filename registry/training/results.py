@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from registry import models, tasks
+from registry.models.adapters import merged, unadapted
 from registry.options import fields
 from registry.plugins import options_of
 from registry.run_directory import (
@@ -102,7 +103,7 @@ def record_of(job: Job) -> Record:
     run, model = job.options.run, job.choice.model_name
     return Record(
         task=Named(run.task, options_of(job.task), dataclasses.asdict(tasks.REGISTRY.origin(run.task))),
-        model=Named(model, options_of(job.spec), dataclasses.asdict(models.REGISTRY.origin(model))),
+        model=Named(model, options_of(unadapted(job.spec)), dataclasses.asdict(models.REGISTRY.origin(model))),
         source=job.choice.source,
         head=job.head,
         options=job.options.flat(),
@@ -121,6 +122,9 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
         weights = gathered_state(accelerator, setup.model)
         if accelerator.is_main_process:
             save_model(directory, job.spec, setup.module, weights, job.tokenizer)
+    if job.options.adapters.merge_adapter and accelerator.is_main_process:
+        plain = merged(job.spec, directory.model, job.head)
+        save_model(directory, unadapted(job.spec), plain, plain.state_dict(), job.tokenizer)
     setup.control.wait()
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
     results: dict[str, Metrics] = {"train": training_cost(progress, setup)}
