@@ -29,6 +29,9 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+torture: $(VENV)/installed-dev
+	$(BIN)/python tests/faults/torture.py
+
 tensorboard: $(VENV)/installed
 	$(BIN)/tensorboard --logdir $(RUNS)
 

@@ -1,0 +1,65 @@
+"""A run that is killed goes on to the same bits as one that never was."""
+
+import pytest
+
+from faults.kit import differences, drive
+
+SMALL = [
+    *("--max-train-rows", "160", "--max-validation-rows", "64", "--max-test-rows", "32"),
+    *("--epochs", "2", "--micro-batch-size", "16", "--evaluate-every", "3", "--log-every", "2"),
+    *("--checkpoint-every", "2", "--keep", "2", "--augment-delete", "0.1"),
+]
+PLACES = [
+    ("mid-accumulation", 1),
+    ("mid-accumulation", 11),
+    ("before-step", 6),
+    ("after-update", 7),
+    ("schedule", 5),
+    ("evaluation", 2),
+    ("logging", 8),
+    ("best-model", 2),
+    ("saving", 2),
+    ("publishing", 3),
+    ("renamed", 4),
+    ("epoch", 2),
+]
+
+
+QUICK = PLACES[1], PLACES[5]
+
+
+def training(folder, phase=None, nth=1, extra=()):
+    return {"arguments": [*SMALL, *extra, "--output-dir", folder], "phase": phase, "nth": nth}
+
+
+def check(folder, places, extra=()):
+    """Kill a run at each place, continue it, and compare it with one that was never killed."""
+    requests = [training("whole", extra=extra)]
+    for number, (phase, nth) in enumerate(places):
+        requests += [training(f"killed-{number}", phase, nth, extra), training(f"killed-{number}", extra=extra)]
+    assert drive(folder, requests) == [0] + [-9, 0] * len(places)
+    found = {
+        f"{phase} {nth}": differences(folder / "whole", folder / f"killed-{number}")
+        for number, (phase, nth) in enumerate(places)
+    }
+    assert {place: wrong for place, wrong in found.items() if wrong} == {}
+
+
+def test_killed_it_ends_the_same(tmp_path):
+    check(tmp_path, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param((), id="plain"),
+        pytest.param(("--precision", "bf16"), id="bf16"),
+        pytest.param(("--task", "demo-mlm"), id="masking"),
+        pytest.param(("--ema-decay", "0.9", "--patience", "2"), id="averaged-and-patient"),
+        pytest.param(("--task", "demo-ner", "--model", "bilstm"), id="recurrent"),
+    ],
+)
+def test_killed_anywhere_it_ends_the_same(tmp_path, extra):
+    check(tmp_path, PLACES, extra)
