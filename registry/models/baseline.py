@@ -10,79 +10,22 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from registry.heads import SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, Head
 from registry.models.base import ModelSource, ModelSpec, Texts
-from registry.models.crf import CRF
-from registry.models.embeddings import random_embedding, read_vectors, train_vectors
-from registry.models.pooling import Pool, Pooling
 from registry.models.vocabulary import Level, train_vocabulary
 from registry.plugins import not_an_option, option, options_of, with_options
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from registry.models.networks.network import Encoder, Network
+
+Pooling = Literal["last", "mean", "max", "attention"]
+
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-
-
-class Encoder(nn.Module, abc.ABC):
-    """(batch, length, embedding) and a (batch, length) bool mask -> (batch, length, width).
-
-    States of padded positions are arbitrary; no other state may depend on them.
-
-    Args:
-        width: of the states.
-        directions: 2 when the second half of the width is read from right to left.
-    """
-
-    width: int
-    directions: int = 1
-
-    @abc.abstractmethod
-    def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        """Token states."""
-
-    @abc.abstractmethod
-    def depths(self) -> dict[str, int]:
-        """Depth of every parameter by name, counted from 1."""
-
-
-class Network(nn.Module):
-    """Embedding, encoder and head; `pool` is None for a label on every token."""
-
-    def __init__(
-        self, embedding: nn.Embedding, encoder: Encoder, pool: Pool | None, outputs: int, dropout: float, crf: bool
-    ) -> None:
-        super().__init__()
-        self.embedding, self.encoder, self.pool = embedding, encoder, pool
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.width, outputs)
-        self.crf = CRF(outputs) if crf else None
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        labels: Tensor | None = None,
-        word_mask: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Logits; with a CRF also `predictions` and, given labels, `scored_loss` by row and `loss_sum`."""
-        mask = attention_mask.bool()
-        states = self.encoder(self.dropout(self.embedding(input_ids)), mask)
-        if self.pool is not None:
-            pooled = self.pool(states, mask)
-            return {"logits": self.classifier(self.dropout(pooled)), "pooled": pooled}
-        logits = self.classifier(self.dropout(states))
-        if self.crf is None:
-            return {"logits": logits}
-        words = mask if word_mask is None else mask & word_mask.bool()
-        losses, predictions = self.crf(logits, words, labels)
-        found = {"logits": logits, "predictions": predictions}
-        return found if losses is None else {**found, "scored_loss": losses, "loss_sum": losses.sum()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,23 +66,28 @@ class Baseline(ModelSpec):
         """Random weights; word vectors from a file where `vectors` names one."""
         network = self._network(head, len(tokenizer), tokenizer.pad_token_id)
         if self.vectors not in ("random", "word2vec"):
+            from registry.models.embeddings import read_vectors
+
             read_vectors(network.embedding, self.vectors, tokenizer.get_vocab())
         return network
 
     def fit(self, module: nn.Module, examples: Iterable[Mapping[str, Any]], head: Head, seed: int) -> None:
         """Train the word vectors on the encoded training examples where `vectors` says word2vec."""
-        assert isinstance(module, Network)
         if self.vectors == "word2vec":
-            train_vectors(module.embedding, examples, seed)
+            from registry.models.embeddings import train_vectors
+
+            train_vectors(cast("Network", module).embedding, examples, seed)
 
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
         """`model.safetensors`, and in `config.json` the options and sizes."""
-        assert isinstance(module, Network)
-        size, padding = module.embedding.num_embeddings, module.embedding.padding_idx
+        embedding = cast("Network", module).embedding
+        size, padding = embedding.num_embeddings, embedding.padding_idx
         save_module(state_dict, {"options": options_of(self), "size": size, "padding": padding}, directory)
 
     def load(self, directory: Path, head: Head) -> Network:
         """The network with the options it was saved with."""
+        from safetensors.torch import load_file
+
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
         network = with_options(self, config["options"])._network(head, config["size"], config["padding"])
         network.load_state_dict(load_file(directory / WEIGHTS))
@@ -147,13 +95,17 @@ class Baseline(ModelSpec):
 
     def layer_map(self, module: nn.Module) -> dict[str, int]:
         """Embeddings 0, the encoder's layers from 1, the head last."""
-        assert isinstance(module, Network)
-        depths = {f"encoder.{name}": depth for name, depth in module.encoder.depths().items()}
+        encoder = cast("Network", module).encoder
+        depths = {f"encoder.{name}": depth for name, depth in encoder.depths().items()}
         top = max(depths.values(), default=0) + 1
         names = (name for name, _ in module.named_parameters())
         return {name: 0 if name.startswith("embedding.") else depths.get(name, top) for name in names}
 
     def _network(self, head: Head, size: int, padding: int) -> Network:
+        from registry.models.embeddings import random_embedding
+        from registry.models.networks.network import Network
+        from registry.models.pooling import Pool
+
         sequence = head.kind == SEQUENCE_CLASSIFICATION
         if self.crf and sequence:
             raise ValueError("crf=true is for token classification; this task labels whole texts")
@@ -166,6 +118,8 @@ class Baseline(ModelSpec):
 
 def save_module(state_dict: Mapping[str, Tensor], config: Mapping[str, Any], directory: Path) -> None:
     """Write the weights and the configuration of a module of ours."""
+    from safetensors.torch import save_file
+
     directory.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, directory / WEIGHTS)
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -1,8 +1,4 @@
-"""A sentiment word list with a threshold fitted on train: nothing is trained by updates.
-
-A text's score is the sum of its words' valences over the square root of how many there are; a
-negator up to three tokens before turns a valence round and weakens it (Hutto and Gilbert 2014).
-"""
+"""A sentiment word list with a threshold fitted on train: nothing is trained by updates."""
 
 from __future__ import annotations
 
@@ -10,55 +6,23 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from registry.heads import IGNORE, SEQUENCE_CLASSIFICATION, Head
 from registry.models.base import ModelSource, ModelSpec, Texts
 from registry.models.baseline import CONFIG, WEIGHTS, save_module
-from registry.models.fitting import rectangles
 from registry.models.vocabulary import fixed_vocabulary
 from registry.plugins import not_an_option, option, options_of
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from registry.models.networks.lexicon import Lexicon
+
 FOLDER = Path(__file__).parent / "lexicons"
-NEGATED, REACH = -0.74, 3
-
-
-class Lexicon(nn.Module):
-    """Two logits from the score's distance to the threshold. All numbers are buffers."""
-
-    valences: Tensor
-    negates: Tensor
-    threshold: Tensor
-    slope: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("valences", torch.zeros(size))
-        self.register_buffer("negates", torch.zeros(size))
-        self.register_buffer("threshold", torch.zeros(()))
-        self.register_buffer("slope", torch.ones(()))
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
-        """`logits` (batch, 2); their difference is the log-odds of the second label."""
-        margin = self.slope * (self.scores(input_ids, attention_mask.bool()) - self.threshold) / 2
-        return {"logits": torch.stack([-margin, margin], dim=1)}
-
-    def scores(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """(batch,) sum of valences over the square root of their number; 0 where there is none."""
-        valences = self.valences[input_ids] * mask
-        negators = F.pad(self.negates[input_ids] * mask, (REACH, 0))
-        near = negators.unfold(1, REACH, 1)[:, : input_ids.shape[1]].amax(dim=2) > 0
-        signed = torch.where(near, valences * NEGATED, valences)
-        return signed.sum(dim=1) / (valences != 0).sum(dim=1).clamp(min=1).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +42,8 @@ class WordList(ModelSpec):
             raise ValueError(
                 f"the lexicon model tells two labels apart; this task is {head.problem}, {head.outputs} wide"
             )
+        from registry.models.networks.lexicon import Lexicon
+
         vocabulary, module = tokenizer.get_vocab(), Lexicon(len(tokenizer))
         for word, valence in self._valences().items():
             module.valences[vocabulary[word]] = valence
@@ -86,22 +52,28 @@ class WordList(ModelSpec):
 
     def fit(self, module: nn.Module, examples: Iterable[Mapping[str, Any]], head: Head, seed: int) -> None:
         """The threshold of best accuracy on the labelled examples, and a slope that makes probabilities of it."""
-        assert isinstance(module, Lexicon)
-        parts = [(module.scores(ids, mask), torch.tensor(labels)) for ids, mask, labels in rectangles(examples)]
-        scores = np.concatenate([part.numpy() for part, _ in parts]).astype(np.float64)
-        labels = np.concatenate([part.numpy() for _, part in parts])
+        from registry.models.fitting import rectangles
+
+        lexicon = cast("Lexicon", module)
+        parts = [(lexicon.scores(ids, mask).numpy(), labels) for ids, mask, labels in rectangles(examples)]
+        scores = np.concatenate([part for part, _ in parts]).astype(np.float64)
+        labels = np.concatenate([part for _, part in parts])
         known = labels != IGNORE
         threshold, slope = fit_threshold(scores[known], labels[known])
-        module.threshold.fill_(threshold)
-        module.slope.fill_(slope)
+        lexicon.threshold.fill_(threshold)
+        lexicon.slope.fill_(slope)
 
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
         """`model.safetensors`, and in `config.json` the options and the size."""
-        assert isinstance(module, Lexicon)
-        save_module(state_dict, {"options": options_of(self), "size": len(module.valences)}, directory)
+        size = len(cast("Lexicon", module).valences)
+        save_module(state_dict, {"options": options_of(self), "size": size}, directory)
 
     def load(self, directory: Path, head: Head) -> Lexicon:
         """The module as it was saved; the word list's file is not needed."""
+        from safetensors.torch import load_file
+
+        from registry.models.networks.lexicon import Lexicon
+
         module = Lexicon(json.loads((directory / CONFIG).read_text(encoding="utf-8"))["size"])
         module.load_state_dict(load_file(directory / WEIGHTS))
         return module

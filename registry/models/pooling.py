@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-Pooling = Literal["last", "mean", "max", "attention"]
+from registry.models.baseline import Pooling
 
 
 class Pool(nn.Module):

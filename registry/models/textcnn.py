@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from registry.models.baseline import Baseline, Encoder
+from registry.models.baseline import Baseline
 from registry.plugins import option
 
-
-class ConvolutionEncoder(Encoder):
-    """One convolution for each kernel size, side by side; beyond its ends a text counts as zeros."""
-
-    def __init__(self, inputs: int, filters: int, kernel_sizes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.width = filters * len(kernel_sizes)
-        self.convolutions = nn.ModuleList(nn.Conv1d(inputs, filters, size, padding="same") for size in kernel_sizes)
-
-    def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        """One state a token, centred on it."""
-        columns = (embedded * mask.unsqueeze(-1)).transpose(1, 2)
-        return torch.cat([convolution(columns) for convolution in self.convolutions], dim=1).relu().transpose(1, 2)
-
-    def depths(self) -> dict[str, int]:
-        """One layer."""
-        return {name: 1 for name, _ in self.named_parameters()}
+if TYPE_CHECKING:
+    from registry.models.networks.convolution import ConvolutionEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +21,8 @@ class TextCNN(Baseline):
 
     def encoder(self) -> ConvolutionEncoder:
         """Fresh convolutions."""
+        from registry.models.networks.convolution import ConvolutionEncoder
+
         return ConvolutionEncoder(self.embedding_size, self.filters, self.kernel_sizes)
 
 

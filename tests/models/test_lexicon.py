@@ -6,7 +6,8 @@ import torch
 from batches import TWO, built, check_padding, check_saving, inputs_of
 
 from registry.heads import IGNORE, SEQUENCE_CLASSIFICATION, Head
-from registry.models.lexicon import NEGATED, fit_threshold, lexicon, read_lexicon
+from registry.models.lexicon import fit_threshold, lexicon, read_lexicon
+from registry.models.networks.lexicon import NEGATED
 from registry.plugins import with_options
 
 

@@ -6,6 +6,7 @@ from batches import TAGS, TWO, built, check_layers, check_padding, check_saving,
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from registry.models import recurrent
+from registry.models.networks.recurrent import CELLS as CELL_KINDS
 from registry.plugins import with_options
 
 SMALL = {"embedding_size": 16, "hidden_size": 12, "min_count": 1}
@@ -52,7 +53,7 @@ def test_states_are_those_of_packed_sequences(name):
     spec = with_options(getattr(recurrent, name), {**SMALL, "layers": 2, "dropout": 0})
     tokenizer, module = built(spec, TWO)
     encoder, inputs = module.encoder, inputs_of(tokenizer)
-    packed_kind = recurrent.CELLS[spec.cell]
+    packed_kind = CELL_KINDS[spec.cell]
     packed_rnn = packed_kind(16, 12, num_layers=2, batch_first=True, bidirectional=spec.bidirectional)
     for layer, readers in enumerate(encoder.layers):
         for reader, suffix in zip(readers, ("", "_reverse"), strict=False):

@@ -1,0 +1,26 @@
+"""Convolutions over word vectors, side by side (Kim 2014)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from registry.models.networks.network import Encoder
+
+
+class ConvolutionEncoder(Encoder):
+    """One convolution for each kernel size, side by side; beyond its ends a text counts as zeros."""
+
+    def __init__(self, inputs: int, filters: int, kernel_sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.width = filters * len(kernel_sizes)
+        self.convolutions = nn.ModuleList(nn.Conv1d(inputs, filters, size, padding="same") for size in kernel_sizes)
+
+    def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """One state a token, centred on it."""
+        columns = (embedded * mask.unsqueeze(-1)).transpose(1, 2)
+        return torch.cat([convolution(columns) for convolution in self.convolutions], dim=1).relu().transpose(1, 2)
+
+    def depths(self) -> dict[str, int]:
+        """One layer."""
+        return {name: 1 for name, _ in self.named_parameters()}
