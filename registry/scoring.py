@@ -30,7 +30,9 @@ def split_rows(run: Run, split: str | None, options: Options) -> tuple[str, Data
     Raises:
         ValueError: there is no such split, it has no labels, or its rows are no longer those of the training.
     """
-    prepared = prepare(run.task.load(source_of(options.data)), options.splits, options.cleaning)
+    prepared = prepare(
+        run.task.load(source_of(options.data, options.splits.drop_invalid)), options.splits, options.cleaning
+    )
     names = sorted(prepared.splits, key=lambda name: (SPLITS.index(name.split("_")[0]), name))
     split = split or names[0]
     if split not in prepared.splits:

@@ -29,14 +29,20 @@ def text_hashes(rows: Dataset) -> np.ndarray:
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 
-def invalid_rows(rows: Dataset, *, needs_label: bool) -> dict[int, str]:
-    """Index -> what is wrong: no text at all, or no label where `needs_label` and other rows have one."""
+def invalid_rows(rows: Dataset, *, needs_label: bool, unreadable: bool = False) -> dict[int, str]:
+    """Index -> what is wrong: no text at all, or no label where `needs_label` and other rows have one.
+
+    Args:
+        unreadable: texts with U+FFFD, which stands for bytes that could not be decoded, are wrong too.
+    """
     names = [name for name in (*TEXTS, "tokens") if name in rows.column_names]
     found = {}
     for start, texts in zip(range(0, len(rows), CHUNK), _joined(rows, names), strict=False):
         for at, text in enumerate(texts):
             if not text.strip("\x1e\x1f \t\r\n\f\v\u3000\xa0"):
                 found[start + at] = "the text is empty"
+            elif unreadable and "\ufffd" in text:
+                found[start + at] = "the text has bytes that are not of the file's encoding"
     label = next((name for name in (*CLASSES, "tags") if name in rows.column_names), None)
     if needs_label and label is not None:
         missing = [at for at, value in enumerate(_values(rows, label)) if value is None]

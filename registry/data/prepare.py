@@ -76,7 +76,7 @@ def prepare(raw: DatasetDict, splits: Splits = Splits(), cleaning: Cleaning = Cl
 def _without_invalid(raw: Mapping[str, Dataset], drop: bool) -> tuple[dict[str, Dataset], dict[str, Any]]:
     kept, report = {}, {}
     for name, rows in raw.items():
-        wrong = checking.invalid_rows(rows, needs_label=name == "train")
+        wrong = checking.invalid_rows(rows, needs_label=name == "train", unreadable=drop)
         places = [f"{where(rows, rows[at]['row'])}: {wrong[at]}" for at in list(wrong)[: checking.EXAMPLES]]
         if wrong and not drop:
             more = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""

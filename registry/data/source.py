@@ -23,6 +23,7 @@ class FileFormat:
         header: a column file's first line names its columns.
         sentence: column whose value changes where a sentence begins, in files with one token a row.
         encoding: of text files.
+        undecodable: bytes that are not of that encoding are an error ("strict"), or U+FFFD ("replace").
     """
 
     kind: str = ""
@@ -32,6 +33,7 @@ class FileFormat:
     header: bool = False
     sentence: str = ""
     encoding: str = "utf-8"
+    undecodable: str = "strict"
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,11 @@ class Source:
     format: FileFormat = FileFormat()
 
 
-def source_of(data: Data) -> Source:
+def source_of(data: Data, drop_invalid: bool = False) -> Source:
     """The source that a person's options name.
+
+    Args:
+        drop_invalid: read on where bytes are not of the encoding; `prepare` then leaves those rows out.
 
     Raises:
         ValueError: files for other splits but none to train on.
@@ -96,5 +101,6 @@ def source_of(data: Data) -> Source:
             separator=(data.separator or "").replace("\\t", "\t"),
             sentence=data.sentence_column or "",
             encoding=data.encoding,
+            undecodable="replace" if drop_invalid else "strict",
         ),
     )

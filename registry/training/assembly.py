@@ -103,6 +103,8 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     spec = with_options(spec, named.model_option)
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
     resolved = resolve(typed, config, recommended)
+    if resolved.options.kernels.attention != "auto":
+        spec = with_options(spec, {"attention": resolved.options.kernels.attention}, "--attention")
     spec = adapted(spec, source, resolved.options.adapters)
     return Choice(resolved, task, spec, source, registered_name(named.model), plugin)
 
@@ -114,7 +116,9 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
         ValueError: whatever is wrong with the data, naming file, row and column.
     """
     options, task = choice.options, choice.task
-    prepared = prepare(task.load(source_of(options.data)), options.splits, options.cleaning)
+    prepared = prepare(
+        task.load(source_of(options.data, options.splits.drop_invalid)), options.splits, options.cleaning
+    )
     for message in checks.messages(prepared.checks):
         say(message)
     head = task.head(prepared.splits)

@@ -15,9 +15,9 @@ from datasets import Dataset, DatasetDict, List, Value
 from registry.data.checks import messages
 from registry.data.prepare import prepare
 from registry.data.reading import read
-from registry.data.source import FileFormat, LocalFile, Source
+from registry.data.source import FileFormat, LocalFile, Source, source_of
 from registry.data.splitting import cut, parse_ratio, strata_of, stratified_order, subset
-from registry.options import Cleaning, Splits
+from registry.options import Cleaning, Data, Splits
 
 
 def split(texts: list[Any], labels: list[Any], first_row: int = 0) -> Dataset:
@@ -176,6 +176,19 @@ def test_empty_texts_are_an_error_that_names_the_line(tmp_path: Path) -> None:
     assert prepared.checks["invalid"]["train"]["examples"][1].endswith("line 4: the label is empty")
     assert sum(len(rows) for rows in prepared.splits.values()) == 21
     assert messages(prepared.checks)[0].startswith("train: 2 rows left out (")
+
+
+def test_undecodable_texts_can_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_bytes(b"text,label\ncaf\xe9,1\n" + b"c,0\nd,1\n" * 10)
+    roles = {"text": "text", "label": "label"}
+    with pytest.raises(ValueError, match=r"train.csv, line 2: byte 0xe9 is not utf-8"):
+        read(source_of(Data(train_file=str(path))), roles=roles)
+    raw = read(source_of(Data(train_file=str(path)), drop_invalid=True), roles=roles)
+    prepared = prepare(raw, Splits(drop_invalid=True))
+    assert prepared.checks["invalid"]["train"]["rows"] == 1
+    assert "line 2: the text has bytes that are not of" in prepared.checks["invalid"]["train"]["first"]
+    assert sum(len(rows) for rows in prepared.splits.values()) == 20
 
 
 def test_a_text_that_cleaning_empties_is_empty() -> None:

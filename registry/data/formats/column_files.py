@@ -27,7 +27,7 @@ def read_column_file(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """
     separator = format.separator or _separator(path, format)
     blanks = None if separator == " " else separator
-    with open_text(path, format.encoding, newline="\n") as text:
+    with open_text(path, format, newline="\n") as text:
         names: Sequence[str] = format.columns
         if format.header:
             names = text.readline().rstrip("\r\n").split(blanks)
@@ -73,7 +73,7 @@ def _sentences(text: Iterable[str], separator: str | None, line: int) -> Iterato
 
 def _separator(path: Path, format: FileFormat) -> str:
     """A tab where the first token's line has one (a token may then be a blank), else runs of blanks."""
-    with open_text(path, format.encoding) as text:
+    with open_text(path, format) as text:
         for line in text:
             if line.strip() and not line.startswith(DOCUMENT):
                 return "\t" if "\t" in line.strip() else " "

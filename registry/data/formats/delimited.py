@@ -38,7 +38,7 @@ def read_cells(path: Path, format: FileFormat, default_separator: str = "") -> I
     """(number of the row's last line, its cells); an empty line is an empty list."""
     separator = format.separator or default_separator or _separator(path, format)
     quoted = separator != " " and _quoted(path, format, separator)
-    with open_text(path, format.encoding, newline="" if quoted else "\n") as text:
+    with open_text(path, format, newline="" if quoted else "\n") as text:
         yield from _read_quoted(path, text, separator) if quoted else _read_plain(text, separator)
 
 
@@ -90,7 +90,7 @@ def _checked(path: Path, rows: Iterator[Row], names: Sequence[str]) -> Iterator[
 
 
 def _separator(path: Path, format: FileFormat) -> str:
-    with open_text(path, format.encoding) as text:
+    with open_text(path, format) as text:
         first = text.readline()
     found = {mark: first.count(mark) for mark in (",", ";", "\t", "|")}
     best = max(found, key=lambda mark: found[mark])
@@ -101,7 +101,7 @@ def _quoted(path: Path, format: FileFormat, separator: str) -> bool:
     """Tab-separated files rarely quote; they do where every cell with a quotation mark is quoted properly."""
     if format.quoting is not None or separator != "\t":
         return format.quoting is not False
-    with open_text(path, format.encoding) as text:
+    with open_text(path, format) as text:
         lines = itertools.islice(text, 10_000)
         marked = [cell for line in lines for cell in line.rstrip("\r\n").split(separator) if '"' in cell]
     return bool(marked) and all(_is_quoted(cell) for cell in marked)

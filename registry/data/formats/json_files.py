@@ -25,12 +25,12 @@ def read_json_lines(path: Path, format: FileFormat) -> Iterator[Chunk]:
 
 def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """Rows of a JSON file; one that holds an object a line is read as JSON lines, whatever it is called."""
-    with open_text(path, format.encoding) as text:
+    with open_text(path, format) as text:
         first = next((line for line in text if line.strip()), "")
     if first.lstrip().startswith("{") and _is_json(first):
         yield from read_json_lines(path, format)
         return
-    with open_text(path, format.encoding) as text:
+    with open_text(path, format) as text:
         try:
             loaded = json.load(text)
         except json.JSONDecodeError as error:
@@ -39,7 +39,7 @@ def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
 
 
 def _objects(path: Path, format: FileFormat) -> Iterator[tuple[int, Any]]:
-    with open_text(path, format.encoding, newline="\n") as text:
+    with open_text(path, format, newline="\n") as text:
         for number, line in enumerate(text, 1):
             if not line.strip():
                 continue

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from registry.data.source import FileFormat
+
 
 def _open_zip(path: Path) -> IO[bytes]:
     archive = zipfile.ZipFile(path)
@@ -38,29 +40,31 @@ def plain_suffix(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -> Iterator[IO[str]]:
+def open_text(path: Path, format: FileFormat, newline: str | None = None) -> Iterator[IO[str]]:
     """The file as text, without a byte-order mark.
 
     Raises:
         ValueError: the file cannot be opened, or holds bytes that are not of this encoding (names the line).
     """
     try:
-        codec = codecs.lookup(encoding).name
+        codec = codecs.lookup(format.encoding).name
     except LookupError:
-        raise ValueError(f"unknown encoding {encoding!r}; usual ones are utf-8, utf-16, latin-1, gb18030") from None
+        raise ValueError(
+            f"unknown encoding {format.encoding!r}; usual ones are utf-8, utf-16, latin-1, gb18030"
+        ) from None
     codec = "utf-8-sig" if codec == "utf-8" else codec
     try:
-        with _open_bytes(path) as raw, io.TextIOWrapper(raw, codec, newline=newline) as text:
+        with _open_bytes(path) as raw, io.TextIOWrapper(raw, codec, format.undecodable, newline) as text:
             yield text
     except UnicodeError:
-        raise ValueError(_wrong_encoding(path, encoding)) from None
+        raise ValueError(_wrong_encoding(path, format.encoding)) from None
     except (OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
 
 
-def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, format: FileFormat) -> Iterator[tuple[int, str]]:
     """(line number from 1, line without its end) of every line. Only line feeds end lines."""
-    with open_text(path, encoding, newline="\n") as text:
+    with open_text(path, format, newline="\n") as text:
         for number, line in enumerate(text, 1):
             yield number, line.rstrip("\r\n")
 

@@ -14,7 +14,7 @@ from registry.data.source import FileFormat
 
 def read_text(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """Every line that is not blank as a row of the column "text"; blank lines only divide paragraphs."""
-    rows = ((number, [line]) for number, line in read_lines(path, format.encoding) if line.strip())
+    rows = ((number, [line]) for number, line in read_lines(path, format) if line.strip())
     yield from gather(rows, ["text"], pa.string())
 
 
@@ -26,7 +26,7 @@ def read_first_blank(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """
 
     def rows() -> Iterator[tuple[int, Sequence[str]]]:
-        for number, line in read_lines(path, format.encoding):
+        for number, line in read_lines(path, format):
             cells = line.split(None, 1)
             if len(cells) == 1:
                 raise ValueError(f"{path}, line {number}: no blank divides {cells[0][:40]!r} into two columns")
