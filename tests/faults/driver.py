@@ -55,13 +55,14 @@ def after(owner: Any, name: str, nth: int) -> None:
 
 def phases() -> dict[str, Callable[[int], None]]:
     """Named places in a run where a process can be killed: name -> how, at the n-th time."""
+    from accelerate import Accelerator
+    from torch.optim.lr_scheduler import LambdaLR
+
     import registry.training.evaluation as evaluation
     import registry.training.progress as progress
     import registry.training.resuming as resuming
-    from accelerate import Accelerator
     from registry.training.checkpoints import Checkpoints
     from registry.training.plan import UpdatePlan
-    from torch.optim.lr_scheduler import LambdaLR
 
     return {
         "mid-accumulation": lambda nth: after(Accelerator, "backward", nth),

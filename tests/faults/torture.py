@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from faults.kit import ROOT, differences  # noqa: E402
+from faults.kit import ROOT, differences
 
 SMALL = [
     *("--max-train-rows", "320", "--max-validation-rows", "64", "--max-test-rows", "32", "--epochs", "3"),

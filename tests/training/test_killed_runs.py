@@ -1,7 +1,6 @@
 """A run that is killed goes on to the same bits as one that never was."""
 
 import pytest
-
 from faults.kit import differences, drive
 
 SMALL = [
