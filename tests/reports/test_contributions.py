@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixture_runs import write_run
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from registry.heads import Head
 from registry.reports.contributions import row_metric
 from registry.reports.predictions import Predictions
 from registry.reports.run_record import read_run
-from tests.reports.fixture_runs import write_run
 
 NAMES = ("a", "b", "c")
 UNAVERAGED = {"support", "loss", "ece", "roc_auc", "f1_samples", "mrr"}

@@ -12,7 +12,13 @@ HEAD = Head("sequence-classification", NAMES)
 
 def item(row: int, label: str, good: float) -> dict[str, object]:
     scores = {"bad": 1 - good, "good": good}
-    return {"row": row, "text": f"text {row}", "label": label, "prediction": max(scores, key=scores.get), "scores": scores}
+    return {
+        "row": row,
+        "text": f"text {row}",
+        "label": label,
+        "prediction": max(scores, key=scores.get),
+        "scores": scores,
+    }
 
 
 def test_the_surest_mistakes_come_first_and_right_rows_never() -> None:

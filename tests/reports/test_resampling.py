@@ -41,7 +41,7 @@ def test_paired_difference_sees_what_unpaired_intervals_hide() -> None:
     first = ~hard
     second = first & (rng.random(2000) > 0.02)  # wrong on a few rows more, never right where the first is wrong
     difference, p = paired_difference([accuracy_of(first)], [accuracy_of(second)])
-    assert difference == pytest.approx((first.mean() - second.mean()))
+    assert difference == pytest.approx(first.mean() - second.mean())
     assert p < 0.001
     same, p = paired_difference([accuracy_of(first)], [accuracy_of(first)])
     assert same == 0

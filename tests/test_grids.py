@@ -1,0 +1,84 @@
+"""Grids: axes to cells, options merged, mistakes named."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.grids import build_grid, expand, prerequisites
+
+
+def test_every_cell_in_the_order_of_the_axes() -> None:
+    grid = build_grid({"tasks": ["imdb"], "models": ["rnn", "lstm"], "fractions": [0.5, 1], "seeds": [1, 2]})
+    cells = expand(grid)
+    assert len(cells) == 8
+    assert [tuple(c.labels.values()) for c in cells[:3]] == [
+        ("imdb", "rnn", "", 0.5, 1),
+        ("imdb", "rnn", "", 0.5, 2),
+        ("imdb", "rnn", "", 1.0, 1),
+    ]
+    assert cells[0].options == {"task": "imdb", "model": "rnn", "train_fraction": 0.5, "seed": 1}
+    assert cells[0].title == "imdb · rnn · 50 % · seed 1"
+    assert len({cell.slug for cell in cells}) == 8
+
+
+def test_later_layers_win_and_pairs_are_merged() -> None:
+    grid = build_grid(
+        {
+            "tasks": [{"task": "sst2", "data-dir": "data/sst2"}],
+            "models": [{"name": "frozen", "model": "minilm", "freeze": "encoder", "model_option": {"pooling": "mean"}}],
+            "variants": [{"name": "long", "max_length": 256, "model_option": {"dropout": 0.2}}],
+            "options": {"epochs": 3, "max_length": 64},
+        },
+        overrides={"epochs": 1},
+    )
+    (cell,) = expand(grid)
+    assert cell.options == {
+        "epochs": 1,
+        "max_length": 256,
+        "task": "sst2",
+        "data_dir": "data/sst2",
+        "model": "minilm",
+        "freeze": "encoder",
+        "model_option": {"pooling": "mean", "dropout": 0.2},
+    }
+    assert (cell.labels["task"], cell.labels["model"], cell.labels["variant"]) == ("sst2", "frozen", "long")
+
+
+def test_other_options_are_another_directory() -> None:
+    values = {"tasks": ["demo"], "models": ["tiny"]}
+    first, again, other = (expand(build_grid(values, overrides={"epochs": n}))[0] for n in (1, 1, 2))
+    assert first.slug == again.slug != other.slug
+
+
+def test_a_model_that_starts_from_another_run() -> None:
+    adapted = {"name": "adapted", "model": "minilm", "after": {"task": "imdb-mlm", "epochs": 2}}
+    cells = expand(build_grid({"tasks": ["sst2", "imdb"], "models": ["minilm", adapted], "seeds": [7]}))
+    first = prerequisites(cells)
+    assert len(first) == 1, "both tasks start from the same run"
+    assert first[0].options == {"model": "minilm", "task": "imdb-mlm", "epochs": 2, "seed": 7}
+    assert [cell.after is not None for cell in cells] == [False, True, False, True]
+
+
+def test_published_values_by_fraction() -> None:
+    model = {"name": "rnn", "published": {0.25: 0.624, 1: 0.676}}
+    cells = expand(build_grid({"tasks": ["imdb"], "models": [model, "lstm"], "fractions": [0.25, 0.5, 1]}))
+    assert [cell.published for cell in cells] == [0.624, None, 0.676, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tasks": ["demo"]}, "grid: models is missing"),
+        ({"tasks": ["demo"], "models": ["tiny"], "model": "x"}, "unknown key 'model'; did you mean models"),
+        ({"tasks": ["demo"], "models": ["tiny"], "options": {"epoch": 1}}, "options: unknown option 'epoch'; did you"),
+        ({"tasks": ["demo"], "models": [{"name": "a", "learning_rate": -1}]}, "model 'a': --learning-rate: -1"),
+        ({"tasks": ["demo"], "models": ["tiny", {"name": "tiny"}]}, "two models are named 'tiny'"),
+        ({"tasks": ["demo"], "models": ["tiny"], "seeds": ["one"]}, "seeds: 'one' is not a number"),
+        ({"tasks": ["demo"], "models": [{"name": "a", "after": {"epochs": 1}}]}, "after needs a task"),
+        ({"tasks": ["demo"], "models": [{"learning_rate": 1}]}, "an entry of models has no name"),
+        ({"tasks": ["demo"], "models": ["tiny"], "options": ["epochs"]}, "expected options as `name: value`"),
+    ],
+)
+def test_mistakes_are_named(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_grid(values)
