@@ -18,8 +18,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = ("/", "/health", "/ready")
-"""What answers without an API key: the page itself, and what a load balancer asks."""
+OPEN_PATHS = ("/", "/health", "/ready", "/docs", "/openapi.json")
+"""What answers without an API key: pages without data, and what a load balancer asks."""
+OPEN_FOLDER = "/static-offline-docs/"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Gate:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
-        if scope["path"] not in OPEN_PATHS and not self._knows(headers):
+        path = scope["path"]
+        if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDER) and not self._knows(headers):
             refusal = Refused(401, "this service needs its API key: Authorization: Bearer KEY")
             refusal.headers["www-authenticate"] = "Bearer"
             return await self._refuse(send, refusal)

@@ -1,0 +1,49 @@
+"""Running the application: where it listens, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds a thread keeps Python's lock at most: the model's thread takes it back between operators, and at the
+default of 0.005 a busy event loop would stretch every forward pass."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that ends with success when it is told to end: it takes no more requests and finishes those taken."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the service; a second one at once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
+
+
+def serve(app: FastAPI, host: str, port: int, *, timeout: float) -> None:
+    """Serve until a signal.
+
+    Args:
+        timeout: seconds that requests may take to finish at the end.
+
+    Raises:
+        ValueError: the address is taken or not this machine's.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(timeout) + 1, backlog=4096
+    )
+    try:
+        socket = config.bind_socket()
+    except SystemExit:
+        raise ValueError(f"--host {host} --port {port}: the address is in use or not this machine's") from None
+    address, bound = socket.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    print(f"serving on http://{shown}:{bound}", flush=True)
+    Server(config).run(sockets=[socket])
