@@ -23,6 +23,7 @@ FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "con
 OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit", "lion8bit", "adafactor", "sgd", "lamb")
 SCHEDULES = ("linear", "cosine", "constant", "polynomial", "one-cycle", "wsd", "inverse-sqrt")
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+ATTENTION = ("auto", "eager", "sdpa", "flash_attention_2")
 
 
 def option(
@@ -108,7 +109,8 @@ class Splits:
     """How rows are divided and checked"""
 
     split_ratio: str | None = option(
-        None, "Shares of train/validation[/test] where one is missing, taken from train. [0.8/0.1/0.1]"
+        None,
+        "Shares of train/validation[/test] where one is missing, taken from train; 0.8/0.1/0.1 where none is said.",
     )
     resplit: bool = option(False, "Merge all labelled splits and divide them anew by --split-ratio.")
     split_seed: int = option(
@@ -200,6 +202,15 @@ class Adapters:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """How the device computes"""
+
+    attention: str = option("auto", "Attention kernels of transformers.", choices=ATTENTION)
+    gradient_checkpointing: bool = option(False, "Compute activations again in backward: less memory, slower.")
+    compile: bool = option(False, "Compile forward and backward (torch.compile).")
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """When validation runs and what it decides"""
 
@@ -244,6 +255,7 @@ class Options:
     text: Text = Text()
     optimization: Optimization = Optimization()
     adapters: Adapters = Adapters()
+    kernels: Kernels = Kernels()
     recipe: Recipe = Recipe()
     evaluation: Evaluation = Evaluation()
     logging: Logging = Logging()

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 @training_options
 @click.option("--config", type=click.Path(dir_okay=False), help="YAML file of option names and values.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, train nothing.")
+@click.option("--estimate", "estimating", is_flag=True, help="Measure memory and time on a few updates, train nothing.")
 @friendly
-def main(config: str | None, dry_run: bool, **arguments: Any) -> None:
+def main(config: str | None, dry_run: bool, estimating: bool, **arguments: Any) -> None:
     """Fine-tune a model on a task.
 
     scripts/plugins.py list shows what --task and --model can be; scripts/plugins.py show NAME their
@@ -33,16 +34,17 @@ def main(config: str | None, dry_run: bool, **arguments: Any) -> None:
     from registry.options import read_config
     from registry.training.assembly import choose
 
-    run(choose(typed_values(arguments), read_config(config) if config else {}), dry_run=dry_run)
+    run(choose(typed_values(arguments), read_config(config) if config else {}), dry_run=dry_run, estimating=estimating)
 
 
-def run(choice: Choice, *, dry_run: bool) -> None:
+def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     """Everything from the options to the report."""
     from registry import reports
     from registry.reports.terminal import Screen
     from registry.training.assembly import assemble
-    from registry.training.engines import build_accelerator
+    from registry.training.engines import build_accelerator, first_process_first
     from registry.training.engines import finish as finish_engine
+    from registry.training.estimate import estimate
     from registry.training.interruption import REQUEUE
     from registry.training.results import finish, open_progress
     from registry.training.setup import build_setup
@@ -51,12 +53,15 @@ def run(choice: Choice, *, dry_run: bool) -> None:
     # ---------------------------------------------------------------- the engine, then data and model
     accelerator, precision = build_accelerator(choice.options.optimization)
     screen = Screen(shown=accelerator.is_main_process)
-    with accelerator.main_process_first():
+    with first_process_first(accelerator):
         job = assemble(choice, screen.line)
     setup = build_setup(job, accelerator, precision)
     screen.summary(f"{choice.options.run.task} with {choice.options.run.model}", summarise(job, setup))
     if dry_run:
         screen.summary("one update", rehearse(job, setup))
+        return
+    if estimating:
+        screen.summary("estimate", estimate(job, setup))
         return
 
     # ---------------------------------------------------------------- training

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from registry import tasks
 from registry.data import checks
 from registry.data.augmentation import Augmenter
-from registry.data.cache import default_cache_dir
+from registry.data.cache import code_digest, default_cache_dir
 from registry.data.encoded import Encoded, encode_split
 from registry.data.prepare import Prepared, prepare
 from registry.data.source import source_of
@@ -153,7 +153,7 @@ class Encoding:
         return encode_split(
             lambda examples: self.task.encode(examples, self.tokenizer, self.head, self.limits),
             rows,
-            fingerprint=f"{self.task!r} {self.head!r} {self.limits!r} {tokenizer_fingerprint(self.tokenizer)}",
+            fingerprint=f"{self.task!r} {code_digest(type(self.task))} {self.head!r} {self.limits!r} {tokenizer_fingerprint(self.tokenizer)}",
             cache_dir=default_cache_dir(),
             num_workers=self.num_workers,
         )

@@ -128,8 +128,50 @@ def describe_engine(accelerator: Accelerator) -> str:
 
 
 def is_sharded(accelerator: Accelerator) -> bool:
-    """Whether the engine cuts parameters into flat pieces before the optimizer sees them."""
-    return accelerator.deepspeed_plugin is not None
+    """Whether the engine cuts parameters into pieces before the optimizer sees them."""
+    return accelerator.distributed_type in ("DEEPSPEED", "FSDP")
+
+
+def zero_stage(accelerator: Accelerator) -> int:
+    """DeepSpeed's stage; 0 under any other engine."""
+    return accelerator.deepspeed_plugin.zero_stage if accelerator.deepspeed_plugin is not None else 0
+
+
+def gradient_split(accelerator: Accelerator) -> int:
+    """Over how many processes gradients are split once they are exchanged."""
+    return accelerator.num_processes if zero_stage(accelerator) >= 2 or accelerator.distributed_type == "FSDP" else 1
+
+
+def check_quantized(accelerator: Accelerator, kind: str | None) -> None:
+    """ValueError where the engine would cut weights of 8 or 4 bits into pieces."""
+    if kind is not None and (zero_stage(accelerator) == 3 or accelerator.distributed_type == "FSDP"):
+        raise ValueError(f"--quantize {kind} does not work with ZeRO-3 or FSDP, which cut weights; use ZeRO-2 or DDP")
+
+
+@contextlib.contextmanager
+def first_process_first(accelerator: Accelerator) -> Iterator[None]:
+    """The first process runs the body before the others do; where it fails, they stop with it instead of waiting.
+
+    Raises:
+        ValueError: on every process, where the first one raised it.
+    """
+    if accelerator.num_processes == 1:
+        yield
+        return
+    problem: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            yield
+        except ValueError as error:
+            problem = [str(error)]
+            raise
+        finally:
+            torch.distributed.broadcast_object_list(problem)
+    else:
+        torch.distributed.broadcast_object_list(problem)
+        if problem[0] is not None:
+            raise ValueError(problem[0])
+        yield
 
 
 def finish(accelerator: Accelerator, model: nn.Module) -> None:

@@ -33,7 +33,6 @@ from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
 from registry.training.engines import describe_engine, gathered_state
 from registry.training.lock import RunLock
-from registry.training.param_groups import describe_groups
 from registry.training.progress import Display, Progress
 from registry.training.resuming import check_options, interval, read_state
 from registry.training.setup import Setup
@@ -155,7 +154,7 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
             engine=describe_engine(accelerator),
             precision=setup.precision.name,
             checks=job.prepared.checks,
-            parameter_groups=describe_groups(setup.groups),
+            parameter_groups=setup.groups,
         )
     setup.control.wait()
     return results

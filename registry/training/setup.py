@@ -14,11 +14,12 @@ from registry.training.assembly import Job, TrainingExamples
 from registry.training.averaging import WeightAverage, build_average
 from registry.training.batches import Updates
 from registry.training.control import Control
-from registry.training.engines import is_sharded, micro_batch_size, prepare_model
+from registry.training.engines import check_quantized, is_sharded, micro_batch_size, prepare_model, zero_stage
 from registry.training.evaluation import Scorer
+from registry.training.kernels import checkpoint_activations, compile_module
 from registry.training.objectives import Objective
 from registry.training.optimizers import build_optimizer
-from registry.training.param_groups import build_param_groups
+from registry.training.param_groups import build_param_groups, describe_groups
 from registry.training.plan import UpdatePlan
 from registry.training.precision import Precision
 from registry.training.recipes import build_objective
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """What one process trains with. `module` is the bare model, `model` what the engine made of it."""
+    """What one process trains with.
+
+    `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups.
+    """
 
     accelerator: Accelerator
     precision: Precision
@@ -71,6 +75,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     Weights are drawn with the same seed on every process, dropout with one of its own on each.
     """
     options, optimization = job.options, job.options.optimization
+    check_quantized(accelerator, options.adapters.quantize)
     module = build_module(job)
     plan = UpdatePlan(
         job.encoded["train"].lengths,
@@ -88,6 +93,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         layer_decay=optimization.layer_decay,
         head_learning_rate=optimization.head_learning_rate,
     )
+    table = describe_groups(groups)  # DeepSpeed will put flat pieces in their place
     optimizer = build_optimizer(optimization.optimizer, groups, sharded=is_sharded(accelerator)) if total else None
     schedule = (
         build_schedule(
@@ -99,6 +105,10 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         if optimizer
         else None
     )
+    if options.kernels.gradient_checkpointing:
+        checkpoint_activations(module)
+    if options.kernels.compile:
+        compile_module(module, zero_stage=zero_stage(accelerator))
     model, prepared_optimizer = prepare_model(accelerator, module, optimizer)
     torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
     updates = Updates(
@@ -117,7 +127,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         model=model,
         optimizer=prepared_optimizer,
         schedule=schedule,
-        groups=groups,
+        groups=table,
         objective=build_objective(job.task, job.head, options.recipe, wants_labels=job.spec.wants_labels),
         average=build_average(module, options.recipe) if total else None,
         updates=updates,

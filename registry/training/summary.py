@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from registry.inference import to_device
 from registry.training.assembly import Job
 from registry.training.engines import describe_engine, micro_step
+from registry.training.kernels import describe_attention
 from registry.training.plan import padding_share
 from registry.training.setup import Setup
 
@@ -33,9 +36,28 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("model", f"{job.options.run.model}: {total:,} parameters, {trainable:,} trainable"),
         ("engine", describe_engine(setup.accelerator)),
         ("precision", f"{setup.precision.name} ({setup.precision.why})"),
+        *attention_row(setup),
         ("updates", f"{setup.total_updates:,} of {plan.batch_size} examples, {plan.updates_per_epoch:,} an epoch"),
         ("padding", f"{planned:.0%} of the tokens in length-grouped batches, {random:.0%} in random ones"),
         ("options", ", ".join(f"{name} {values[name]} ({origins[name]})" for name in SHOWN_OPTIONS)),
+    ]
+
+
+def attention_row(setup: Setup) -> list[tuple[str, str]]:
+    """The attention kernels, of models that have any."""
+    attention = describe_attention(setup.module)
+    return [("attention", attention)] if attention else []
+
+
+def groups_rows(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Depths, rate and decay of every parameter group, embeddings first."""
+    return [
+        (
+            f"layers {row['depths']}",
+            f"rate {row['learning_rate']:.3g}, decay {row['weight_decay']:g}: "
+            f"{row['parameters']:,} parameters in {row['tensors']} tensors",
+        )
+        for row in groups
     ]
 
 
@@ -73,6 +95,7 @@ def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("loss", f"{total / (count or 1):.4f} over {count:g} items"),
         ("backward", "ran"),
         ("disk", f"{free / 2**30:.1f} GiB free, a checkpoint takes about {3 * weights / 2**30:.2f} GiB"),
+        *groups_rows(setup.groups),
         ("trained", "nothing (--dry-run)"),
     ]
 

@@ -1,0 +1,51 @@
+"""How a module computes, not what: recomputed activations, compilation, attention kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from registry.models.layers import find_backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def checkpoint_activations(module: nn.Module) -> None:
+    """Keep each layer's input alone and compute the rest anew in the backward pass, in place.
+
+    Raises:
+        ValueError: the architecture cannot.
+    """
+    _, backbone = find_backbone(module)
+    if not getattr(backbone, "supports_gradient_checkpointing", False):
+        raise ValueError(f"--gradient-checkpointing: {type(backbone).__name__} does not support it")
+    enable: Any = backbone.gradient_checkpointing_enable
+    enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # the reentrant form breaks DDP and frozen inputs
+
+
+def compile_module(module: nn.Module, *, zero_stage: int) -> None:
+    """Compile the forward pass, in place, once for all batch shapes; names of weights stay.
+
+    Raises:
+        ValueError: ZeRO-3 fetches weights inside forward, which cannot be compiled.
+    """
+    if zero_stage == 3:
+        raise ValueError("--compile does not work with ZeRO-3, which fetches weights inside forward; use ZeRO-2")
+    module.compile(dynamic=True)
+
+
+def describe_attention(module: nn.Module) -> str:
+    """The attention implementation, and for SDPA on a GPU the kernels that it may choose from; empty where none."""
+    config = getattr(find_backbone(module)[1], "config", None)
+    name = str(getattr(config, "_attn_implementation", None) or "")
+    if name != "sdpa" or not torch.cuda.is_available():
+        return name
+    kernels = {
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
+        "memory-efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
+        "cuDNN": torch.backends.cuda.cudnn_sdp_enabled(),
+        "math": torch.backends.cuda.math_sdp_enabled(),
+    }
+    return f"sdpa ({', '.join(kernel for kernel, enabled in kernels.items() if enabled)})"
