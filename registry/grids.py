@@ -46,6 +46,8 @@ class Grid:
         options: of every cell, unless its task, model or variant says otherwise.
         overrides: of every cell, whatever else is said.
         evaluate_on: tasks that every trained model is scored on as well.
+        data: task -> where its data lies on this machine.
+        checkpoints: model of the grid -> the directory that stands for it on this machine.
     """
 
     tasks: tuple[Entry, ...]
@@ -58,6 +60,8 @@ class Grid:
     title: str = ""
     note: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,18 @@ class Cell:
         return " · ".join(named.get(k, str)(v) for k, v in self.labels.items() if v not in ("", None))
 
 
-def build_grid(values: Mapping[str, Any], where: str = "grid", overrides: Mapping[str, Any] | None = None) -> Grid:
+def build_grid(
+    values: Mapping[str, Any],
+    where: str = "grid",
+    overrides: Mapping[str, Any] | None = None,
+    data: Mapping[str, str] | None = None,
+    checkpoints: Mapping[str, str] | None = None,
+) -> Grid:
     """A validated grid from plain values, with the keys of the YAML file.
 
     Args:
         where: what messages call the grid.
-        overrides: options of every cell, whatever the grid says.
+        overrides, data, checkpoints: what `Grid` says of them.
 
     Raises:
         ValueError: a key or option is unknown or a value wrong; says which, and what is close.
@@ -117,6 +127,8 @@ def build_grid(values: Mapping[str, Any], where: str = "grid", overrides: Mappin
         title=str(values.get("title") or ""),
         note=str(values.get("note") or ""),
         overrides=_options(overrides or {}, "--set"),
+        data=data or {},
+        checkpoints=checkpoints or {},
     )
 
 
@@ -150,8 +162,14 @@ def _cell(grid: Grid, task: Entry, model: Entry, variant: Entry, fraction: float
     if model.after:
         seeded = {"seed": seed} if seed is not None else {}
         first = _merged(grid.options, {"model": options["model"]}, model.after, seeded, grid.overrides)
-        after = Cell({"task": first["task"], "model": model.name, "seed": seed}, first)
-    return Cell(labels, options, after, _published(model, fraction) or _published(variant, fraction))
+        after = Cell({"task": first["task"], "model": model.name, "seed": seed}, _placed(grid, first))
+    return Cell(labels, _placed(grid, options), after, _published(model, fraction) or _published(variant, fraction))
+
+
+def _placed(grid: Grid, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with this machine's places for their data and their model."""
+    place = {"data_dir": grid.data[options["task"]]} if options["task"] in grid.data else {}
+    return {**options, "model": grid.checkpoints.get(options["model"], options["model"]), **place}
 
 
 def _entries(given: Any, axis: str, where: str) -> tuple[Entry, ...]:

@@ -36,7 +36,13 @@ SCRIPTS = Path(__file__).resolve().parent
 @click.option(
     "--set", "settings", multiple=True, metavar="OPTION=VALUE", help="Option of train.py for every run; repeatable."
 )
-@click.option("--evaluate-on", help="Other tasks to score every run on, with commas; TASK or TASK=DATA_DIR.")
+@click.option(
+    "--data", multiple=True, metavar="TASK=DIR", help="Where a task's data lies; default: the Hub; repeatable."
+)
+@click.option(
+    "--checkpoint", "checkpoints", multiple=True, metavar="MODEL=DIR", help="Directory for a model of the grid."
+)
+@click.option("--evaluate-on", help="Other tasks to score every run on, with commas.")
 @click.option(
     "--metric", "metrics", multiple=True, help="Metric of the table; default: the task's primary one; repeatable."
 )
@@ -77,13 +83,10 @@ def read_options(options: dict[str, Any]) -> Grid:
     for name in ("tasks", "models", "fractions", "seeds", "evaluate_on"):
         if options[name]:
             values[name] = listed(options[name])
-    overrides: dict[str, Any] = {}
-    for pair in options["settings"]:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set {pair}: expected OPTION=VALUE")
-        overrides[name.strip().replace("-", "_")] = yaml.safe_load(value)
-    return build_grid(values, options["grid_file"] or "grid", overrides)
+    typed = pairs("set", options["settings"])
+    overrides = {name.replace("-", "_"): yaml.safe_load(value) for name, value in typed.items()}
+    checkpoints = pairs("checkpoint", options["checkpoints"])
+    return build_grid(values, options["grid_file"] or "grid", overrides, pairs("data", options["data"]), checkpoints)
 
 
 def run_grid(grid: Grid, options: dict[str, Any]) -> int:
@@ -135,7 +138,8 @@ def build(
 
     failures = list(failures)
     evaluate = [sys.executable, str(SCRIPTS / "evaluate.py")]
-    scored = with_scores_on(compared, evaluate_on, evaluate, lambda *failure: failures.append(failure))
+    places = pairs("data", options["data"])
+    scored = with_scores_on(compared, evaluate_on, places, evaluate, lambda *failure: failures.append(failure))
     return compare(scored, options["metrics"], title=title, note=note, failures=failures)
 
 
@@ -178,6 +182,14 @@ def launch_command(config_file: str | None) -> list[str]:
     """accelerate launch of train.py, with the interpreter that runs this."""
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     return [*launch, *(["--config_file", config_file] if config_file else []), str(SCRIPTS / "train.py")]
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE pairs of a repeatable option."""
+    for pair in given:
+        if not pair.partition("=")[0].strip() or "=" not in pair:
+            raise ValueError(f"--{option} {pair}: expected NAME=VALUE")
+    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in given)}
 
 
 def listed(text: str | None) -> list[str]:

@@ -59,6 +59,18 @@ def test_a_model_that_starts_from_another_run() -> None:
     assert [cell.after is not None for cell in cells] == [False, True, False, True]
 
 
+def test_this_machines_places_for_data_and_models() -> None:
+    adapted = {"name": "adapted", "model": "minilm", "after": {"task": "imdb-mlm"}}
+    values = {"tasks": ["sst2", "demo"], "models": [adapted]}
+    places = {"data": {"sst2": "/data/sst2", "imdb-mlm": "/data/imdb"}, "checkpoints": {"minilm": "/models/minilm"}}
+    sst2, demo = expand(build_grid(values, **places))
+    assert (sst2.options["data_dir"], sst2.options["model"]) == ("/data/sst2", "/models/minilm")
+    assert "data_dir" not in demo.options
+    assert sst2.after is not None
+    assert sst2.after.options == {"model": "/models/minilm", "task": "imdb-mlm", "data_dir": "/data/imdb"}
+    assert sst2.labels["model"] == "adapted"
+
+
 def test_published_values_by_fraction() -> None:
     model = {"name": "rnn", "published": {0.25: 0.624, 1: 0.676}}
     cells = expand(build_grid({"tasks": ["imdb"], "models": [model, "lstm"], "fractions": [0.25, 0.5, 1]}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,27 @@ from registry.run_directory import RunDirectory, read_json
 
 
 def with_scores_on(
-    compared: Sequence[Compared], tasks: Sequence[str], evaluate: Sequence[str], failed: Callable[[str, str], None]
+    compared: Sequence[Compared],
+    tasks: Sequence[str],
+    data: Mapping[str, str],
+    evaluate: Sequence[str],
+    failed: Callable[[str, str], None],
 ) -> list[Compared]:
     """The runs with their metrics on other tasks.
 
     Args:
-        tasks: names, or NAME=DATA_DIR where the data is not fetched from the Hub.
+        data: task -> where its data lies, if not on the Hub.
         evaluate: the command of evaluate.py.
         failed: told (run and task, reason) of each score that cannot be made; the others are.
     """
     scored = []
     for own in compared:
         elsewhere = {}
-        for given in tasks:
-            task, _, data_dir = given.partition("=")
+        for task in tasks:
             if task == own.run.task:
                 continue
             try:
-                results = _evaluate(own.run.directory, task, data_dir, evaluate)
+                results = _evaluate(own.run.directory, task, data.get(task), evaluate)
                 elsewhere[task] = {str(results["name"]).rpartition("-")[2]: results}
             except ValueError as error:
                 failed(f"{own.run.name} on {task}", str(error))
@@ -42,7 +45,7 @@ def with_scores_on(
     return scored
 
 
-def _evaluate(run: RunDirectory, task: str, data_dir: str, evaluate: Sequence[str]) -> dict[str, Any]:
+def _evaluate(run: RunDirectory, task: str, data_dir: str | None, evaluate: Sequence[str]) -> dict[str, Any]:
     path: Path = run.evaluations / f"{task}.json"
     if not path.is_file() or path.stat().st_mtime < run.metrics_json.stat().st_mtime:
         place = ["--data-dir", data_dir] if data_dir else []

@@ -74,7 +74,7 @@ def test_every_shipped_grid_is_valid(compare, path: Path) -> None:
         (("--models", "tiny"), "tasks is missing"),
         (("--tasks", "demoo", "--models", "tiny"), "unknown task 'demoo'"),
         (("--tasks", "demo", "--models", "tiny", "--set", "learning_rat=1"), "did you mean learning_rate"),
-        (("--tasks", "demo", "--models", "tiny", "--set", "epochs"), "expected OPTION=VALUE"),
+        (("--tasks", "demo", "--models", "tiny", "--set", "epochs"), "expected NAME=VALUE"),
         (("--tasks", "demo", "--models", "tiny", "--seeds", "a"), "'a' is not a number"),
         (("--grid", "missing.yaml"), "--grid missing.yaml"),
         (("nowhere",), "nowhere: no run.json"),
