@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from registry.options import Optimization
+from registry.training.engines import (
+    accumulation_steps,
+    check_quantized,
+    check_settings,
+    configure_deepspeed,
+    micro_batch_size,
+)
+from registry.training.launch import read_launch
+
+
+def test_micro_batch_and_accumulation_follow_from_the_batch() -> None:
+    assert micro_batch_size(Optimization(batch_size=32), 1) == 32
+    assert micro_batch_size(Optimization(batch_size=31), 2) == 16
+    assert micro_batch_size(Optimization(batch_size=8, micro_batch_size=64), 2) == 4
+    assert accumulation_steps(Optimization(batch_size=32), 4) == 1
+    assert accumulation_steps(Optimization(batch_size=31, micro_batch_size=4), 2) == 4
+
+
+def test_a_configuration_may_say_the_same_but_nothing_else() -> None:
+    options = Optimization(batch_size=32, micro_batch_size=4, clip_norm=1.0)
+    same = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_GRADIENT_CLIPPING": "1.0", "WORLD_SIZE": "2"}
+    check_settings(read_launch(same), options)
+    with pytest.raises(ValueError, match=r"gradient_accumulation_steps: 1 of the launch .* from which 4 follow"):
+        check_settings(read_launch({**same, "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1"}), options)
+    with pytest.raises(ValueError, match=r"gradient_clipping: 0\.5 of the launch .* contradicts --clip-norm 1"):
+        check_settings(read_launch({**same, "ACCELERATE_GRADIENT_CLIPPING": "0.5"}), options)
+
+
+def test_deepspeed_is_told_batch_and_clipping() -> None:
+    config = {"gradient_accumulation_steps": "auto", "train_micro_batch_size_per_gpu": "auto"}
+    configure_deepspeed(SimpleNamespace(deepspeed_config=config), Optimization(batch_size=31, clip_norm=0.5), 2)
+    assert config == {
+        "train_micro_batch_size_per_gpu": 16,
+        "train_batch_size": 32,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 0.5,
+    }
+
+
+def test_a_deepspeed_configuration_that_says_otherwise_is_named() -> None:
+    for key, value in (("train_micro_batch_size_per_gpu", 3), ("train_batch_size", 64), ("gradient_clipping", 2.0)):
+        with pytest.raises(ValueError, match=f"{key}: {value} of the DeepSpeed configuration contradicts"):
+            configure_deepspeed(SimpleNamespace(deepspeed_config={key: value}), Optimization(batch_size=32), 2)
+
+
+def test_quantised_weights_are_not_cut() -> None:
+    zero3 = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3), distributed_type="DEEPSPEED")
+    check_quantized(zero3, None)
+    with pytest.raises(ValueError, match="--quantize nf4 does not work with ZeRO-3 or FSDP"):
+        check_quantized(zero3, "nf4")
+    check_quantized(SimpleNamespace(deepspeed_plugin=None, distributed_type="MULTI_GPU"), "nf4")
