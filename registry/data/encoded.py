@@ -7,6 +7,8 @@ lists, int64, float64 or bool as scalars.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from registry.data.places import RowError, where
 if TYPE_CHECKING:
     from datasets import Dataset
 
-VERSION = 1
+VERSION = 2
 """Part of every cache key: raise it when the files' layout changes."""
 
 BATCH = 1000
@@ -41,7 +43,7 @@ class Column:
 
 
 class Encoded:
-    """Encoded examples by index."""
+    """Encoded examples by index. `fingerprint` is a digest of all of them."""
 
     def __init__(self, columns: Mapping[str, Column], fingerprint: str = "") -> None:
         self.columns, self.fingerprint = dict(columns), fingerprint
@@ -102,17 +104,19 @@ def encode_split(
                 _write(part, _encoded_batches(encode, examples, num_workers))
         except RowError as error:
             raise ValueError(f"{where(examples, error.row)}: {error.message}") from None
-    (folder / "meta.json").touch()  # pruning goes by last use
+    with contextlib.suppress(OSError):  # a shared cache may be read-only
+        (folder / "meta.json").touch()  # pruning goes by last use
     return load_encoded(folder)
 
 
 def load_encoded(folder: Path) -> Encoded:
     """Encoded examples from their files, mapped into memory."""
     columns = {}
-    for name, kind in _meta(folder)["columns"].items():
+    meta = _meta(folder)
+    for name, kind in meta["columns"].items():
         offsets = np.fromfile(folder / f"{name}.offsets", np.int64) if kind["ragged"] else None
         columns[name] = Column(_mapped(folder / f"{name}.values", np.dtype(kind["dtype"])), offsets)
-    return Encoded(columns, fingerprint=folder.name)
+    return Encoded(columns, meta["fingerprint"])
 
 
 def _take(column: Column, at: np.ndarray) -> Sequence[Any]:
@@ -164,12 +168,15 @@ def _write(folder: Path, batches: Iterator[dict[str, Column]]) -> None:
     """Columns of batches (with lengths in place of offsets) as files; only lengths are held in memory."""
     dtypes: dict[str, str] = {}
     lengths: dict[str, list[np.ndarray]] = {}
+    content = hashlib.blake2b(digest_size=16)
     for batch in batches:
-        for name, column in batch.items():
+        for name, column in sorted(batch.items()):
+            content.update(column.values.tobytes())
             if len(column.values):
                 known = dtypes.setdefault(name, str(column.values.dtype))
                 assert known == str(column.values.dtype), f"column {name!r} changed from {known}"
             if column.offsets is not None:
+                content.update(column.offsets.tobytes())
                 lengths.setdefault(name, []).append(column.offsets)
             with open(folder / f"{name}.values", "ab") as file:
                 column.values.tofile(file)
@@ -178,7 +185,9 @@ def _write(folder: Path, batches: Iterator[dict[str, Column]]) -> None:
     names = {path.stem for path in folder.glob("*.values")}
     columns = {name: {"dtype": dtypes.get(name, "int32"), "ragged": name in lengths} for name in sorted(names)}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    (folder / "meta.json").write_text(json.dumps({"columns": columns, "sizes": sizes}))
+    (folder / "meta.json").write_text(
+        json.dumps({"columns": columns, "sizes": sizes, "fingerprint": content.hexdigest()})
+    )
 
 
 def _complete(folder: Path) -> bool:

@@ -24,6 +24,7 @@ from registry.models.resolution import registered_name, resolve_model
 from registry.options import Options, Resolved, resolve
 from registry.plugins import load_plugin_file, with_options
 from registry.tasks.base import Limits, Task
+from registry.trackers import check_trackers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -103,6 +104,7 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     spec = with_options(spec, named.model_option)
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
     resolved = resolve(typed, config, recommended)
+    check_trackers(resolved.options.logging.tracker)
     if resolved.options.kernels.attention != "auto":
         spec = with_options(spec, {"attention": resolved.options.kernels.attention}, "--attention")
     spec = adapted(spec, source, resolved.options.adapters)
@@ -150,10 +152,11 @@ class Encoding:
 
     def __call__(self, rows: Dataset) -> Encoded:
         """The encoded examples of the rows."""
+        code, tokenizer = code_digest(type(self.task)), tokenizer_fingerprint(self.tokenizer)
         return encode_split(
             lambda examples: self.task.encode(examples, self.tokenizer, self.head, self.limits),
             rows,
-            fingerprint=f"{self.task!r} {code_digest(type(self.task))} {self.head!r} {self.limits!r} {tokenizer_fingerprint(self.tokenizer)}",
+            fingerprint=f"{self.task!r} {self.head!r} {self.limits!r} {code} {tokenizer}",
             cache_dir=default_cache_dir(),
             num_workers=self.num_workers,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import pytest
 from datasets import Dataset
 
 from registry.data import cache
-from registry.data.cache import content_digest
+from registry.data.cache import code_digest, content_digest
 from registry.data.encoded import BATCH, encode_split
 from registry.data.places import Place, RowError, remember
 
@@ -66,9 +67,13 @@ def test_the_same_rows_are_encoded_once(tmp_path: Path) -> None:
     again = rows(9).select(range(5))  # another data set with the same rows
     encode_split(encode, again, fingerprint="a", cache_dir=tmp_path)
     assert encode.calls == 1
-    encode_split(encode, rows(4), fingerprint="a", cache_dir=tmp_path)
-    encode_split(encode, rows(), fingerprint="b", cache_dir=tmp_path)
+    others = [
+        encode_split(encode, rows(4), fingerprint="a", cache_dir=tmp_path),
+        encode_split(encode, rows(), fingerprint="b", cache_dir=tmp_path),
+    ]
     assert encode.calls == 3
+    same = encode_split(encode, rows(), fingerprint="a", cache_dir=tmp_path)
+    assert [same.fingerprint == other.fingerprint for other in others] == [False, True]
 
 
 def test_content_digest_sees_every_value() -> None:
@@ -77,6 +82,24 @@ def test_content_digest_sees_every_value() -> None:
     for change in ({"text": ["a", ""]}, {"tags": [["O", "O"], []]}, {"row": [0, 2]}, {"text": ["b", None]}):
         digests.add(content_digest(Dataset.from_dict({**base, **change})))
     assert len(digests) == 5
+
+
+def test_changed_code_of_a_class_or_its_base_changes_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base_code.py").write_text("class Base: pass\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "kind_code.py").write_text("from base_code import Base\nclass Kind(Base): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "sub")
+    kind = importlib.import_module("kind_code").Kind
+    digests = {code_digest(kind), code_digest(kind)}
+    (tmp_path / "base_code.py").write_text("class Base: value = 1\n")
+    digests.add(code_digest(kind))
+    (tmp_path / "sub" / "helper_code.py").write_text("value = 1\n")
+    digests.add(code_digest(kind))
+    assert len(digests) == 3
+    assert code_digest(type("Typed", (), {"__module__": "__nowhere__"})) == code_digest(object)
 
 
 def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
