@@ -224,6 +224,12 @@ class Logging:
     """What is written while it trains"""
 
     log_every: int = option(10, "Updates between logged values.", minimum=1, affects_training=False)
+    histograms: bool = option(
+        False, "TensorBoard histograms of trainable weights at every evaluation.", affects_training=False
+    )
+    tracker: list[str] = option(
+        [], "Send scalars to wandb, mlflow, comet_ml, … as well; repeatable.", affects_training=False
+    )
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+    from torch import nn
     from torch.utils.tensorboard import SummaryWriter
 
 
@@ -22,9 +24,11 @@ class RunLog:
     Args:
         directory: the run directory.
         start_update: where this process starts; later lines of an interrupted one are dropped.
+        trackers: get every number too, as "validation/accuracy".
     """
 
-    def __init__(self, directory: Path, start_update: int = 0) -> None:
+    def __init__(self, directory: Path, start_update: int = 0, trackers: Sequence[GeneralTracker] = ()) -> None:
+        self.trackers = trackers
         self.path = directory / "metrics.jsonl"
         self.boards = directory / "tensorboard"
         self._writers: dict[str, SummaryWriter] = {}
@@ -37,8 +41,17 @@ class RunLog:
         line = {"update": update, "epoch": round(epoch, 6), "split": split, **values}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._file.flush()
-        for name, value in flat_numbers(values):
+        numbers = dict(flat_numbers(values))
+        for name, value in numbers.items():
             self.writer(split).add_scalar(name, value, update)
+        for tracker in self.trackers:
+            tracker.log({f"{split}/{name}": value for name, value in numbers.items()}, step=update)
+
+    def write_histograms(self, update: int, module: nn.Module) -> None:
+        """The distribution of every trainable weight that this process holds."""
+        for name, weight in module.named_parameters():
+            if weight.requires_grad and weight.numel():
+                self.writer("train").add_histogram(f"weights/{name}", weight.detach().float(), update)
 
     def writer(self, split: str) -> SummaryWriter:
         """The TensorBoard writer of a split: one directory each, so that curves of one name overlay."""
@@ -62,6 +75,8 @@ class RunLog:
         self._file.close()
         for writer in self._writers.values():
             writer.close()
+        for tracker in self.trackers:
+            tracker.finish()
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:

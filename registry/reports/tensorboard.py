@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside the scalars: hyperparameters, mistakes as text, confusion and PR curves, histograms.
+"""What TensorBoard shows beside the scalars: hyperparameters, mistakes as text, confusion and PR curves.
 
 Scalars are written while a run trains (`registry.run_log`), one directory a split, so that train and
 validation overlay under one tag. `tensorboard --logdir runs` shows every run.
@@ -18,7 +18,6 @@ from registry.reports.predictions import Predictions
 from registry.reports.run_record import RunRecord, read_run
 
 if TYPE_CHECKING:
-    from torch import nn
     from torch.utils.tensorboard import SummaryWriter
 
 SHOWN_CURVES = 8
@@ -38,15 +37,6 @@ def add_run(directory: str | Path) -> None:
                 _add_predictions(writer, scored, update)
     with SummaryWriter(str(run.directory.tensorboard / "hparams")) as writer:
         _add_hyperparameters(writer, run)
-
-
-def add_histograms(writer: SummaryWriter, module: nn.Module, update: int) -> None:
-    """The distribution of every trainable parameter and of its gradient, where this process holds them."""
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad and parameter.numel():
-            writer.add_histogram(f"weights/{name}", parameter.detach().float(), update)
-            if parameter.grad is not None:
-                writer.add_histogram(f"gradients/{name}", parameter.grad.float(), update)
 
 
 def _add_predictions(writer: SummaryWriter, scored: Predictions, update: int) -> None:

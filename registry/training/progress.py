@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from registry.inference import Interrupted
 from registry.run_directory import RunDirectory, save_model
 from registry.run_log import RunLog, flat_numbers
 from registry.tasks.base import Metrics
+from registry.trackers import open_trackers
 from registry.training.assembly import Job
 from registry.training.batches import Update
 from registry.training.checkpoints import Checkpoints
@@ -24,6 +25,9 @@ from registry.training.resuming import interval, restore, write_checkpoint
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 from registry.training.window import TrainWindow
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
 
 
 class Display(Protocol):
@@ -63,7 +67,7 @@ class Progress:
         self.job, self.setup, self.directory, self.state, self.display = job, setup, directory, state, display
         self.checkpoints, self.facts, self.lock = checkpoints, facts, lock
         self.main = setup.accelerator.is_main_process
-        self.log = RunLog(directory.path, state.update) if self.main else None
+        self.log = RunLog(directory.path, state.update, self._trackers()) if self.main else None
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
         self.watch = LossWatch()
         self.interruption = Interruption(directory.path / "STOP")
@@ -129,6 +133,9 @@ class Progress:
         if self.log is not None and values:
             self.log.write(self.state.update, self.epochs, split, values)
 
+    def _trackers(self) -> list[GeneralTracker]:
+        return open_trackers(self.job.options.logging.tracker, self.directory.path, self.job.options.flat())
+
     def close(self) -> None:
         """Flush and close the log, and let others have the run directory."""
         if self.log is not None:
@@ -171,6 +178,8 @@ class Progress:
         }
         trained = self.window.metrics(gather(self.setup.accelerator, self.window.take_reduced()))
         self.write("train", {name: value for name, value in trained.items() if name != "loss"})
+        if self.log is not None and self.job.options.logging.histograms:
+            self.log.write_histograms(self.state.update, self.setup.module)
         is_best = self.state.update > 0 and self._select(scores["validation"])
         for split, metrics in scores.items():
             self.write(split, metrics)
