@@ -34,9 +34,8 @@ def open_trackers(names: Sequence[str], directory: Path, options: Mapping[str, A
     """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    plain = {
-        name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in options.items()
-    }
+    plain = (bool, int, float, str)
+    told = {name: value if isinstance(value, plain) else str(value) for name, value in options.items()}
     trackers = []
     for name in names:
         kind = LOGGER_TYPE_TO_CLASS[name]
