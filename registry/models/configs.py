@@ -40,6 +40,7 @@ def read_config(source: ModelSource, changes: Mapping[str, Any]) -> PreTrainedCo
     Raises:
         ValueError: there is none, or it has no such values; says what would be right.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import CONFIG_MAPPING
 
     values = read_values(source)
@@ -62,7 +63,7 @@ def read_config(source: ModelSource, changes: Mapping[str, Any]) -> PreTrainedCo
     _check_known(changes, {*config_class().to_dict(), *values}, kind)
     try:
         return config_class.from_dict({**_cut_lists(values, changes), **changes}, name_or_path=source.path)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"model {source.path!r}: its configuration is not valid ({reason})") from error
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from registry.models.pooling import pool
+
 Pooling = Literal["default", "cls", "pooler", "mean", "max", "last"]
 
 
@@ -52,18 +54,6 @@ class HeadedEncoder(nn.Module):
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             pooled = pool(states, mask.bool(), self.pooling)
         return {"logits": self.head(pooled), "pooled": pooled}
-
-
-def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
-    """(batch, length, width) states and a bool mask of real tokens -> (batch, width); padding on either side."""
-    if pooling == "mean":
-        weights = mask.to(states.dtype).unsqueeze(-1)
-        return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
-    if pooling == "max":
-        return states.masked_fill(~mask.unsqueeze(-1), torch.finfo(states.dtype).min).amax(1)
-    positions = torch.arange(mask.shape[1], device=mask.device)
-    chosen = (positions * mask).argmax(1) if pooling == "last" else mask.int().argmax(1)
-    return states[torch.arange(len(states), device=states.device), chosen]
 
 
 def output_width(encoder: PreTrainedModel) -> int:

@@ -37,7 +37,8 @@ def resolve_model(
         spec = models.get(UNNAMED)
         source = dataclasses.replace(source, path=name)
     else:
-        raise UnknownName(f"{_unknown(name)}; nor is it a local directory or a Hub id (owner/name)")
+        hint = "as an architecture it needs --from-scratch" if _is_architecture(name) else ""
+        raise UnknownName(f"{_unknown(name)}; {hint or 'nor is it a local directory or a Hub id (owner/name)'}")
     return spec.for_source(source), source
 
 

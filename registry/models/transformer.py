@@ -57,7 +57,8 @@ class Transformer(ModelSpec):
 
     def tokenizer(self, source: ModelSource, texts: Texts) -> PreTrainedTokenizerBase:
         """The checkpoint's tokenizer; from scratch the given one, or one of its kind trained on `texts`."""
-        from registry.models.tokenizers import given_tokenizer, load_tokenizer, train_tokenizer
+        from registry.models.tokenizer_training import train_tokenizer
+        from registry.models.tokenizers import given_tokenizer, load_tokenizer
 
         source = self._source(source)
         config = self._config(source)
