@@ -34,12 +34,14 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
+    words: tuple[str, ...] = (),
     affects_training: bool = True,
 ) -> Any:
     """A dataclass field with its help line and bounds.
 
     Args:
         above: the value must be greater than this (`minimum` allows equality).
+        words: what a number may also be ("auto").
         affects_training: whether a continued run must keep the value.
     """
     metadata = {
@@ -48,6 +50,7 @@ def option(
         "minimum": minimum,
         "maximum": maximum,
         "above": above,
+        "words": words,
         "affects_training": affects_training,
     }
     if isinstance(default, (dict, list)):
@@ -164,7 +167,12 @@ class Optimization:
     epochs: float = option(3.0, "Passes over the training rows.", minimum=0)
     max_updates: int | None = option(None, "Stop after this many updates.", minimum=0)
     batch_size: int = option(32, "Examples in one update, over all processes.", minimum=1)
-    micro_batch_size: int | None = option(None, "Examples in one forward pass; default: the update's share.", minimum=1)
+    micro_batch_size: int | str | None = option(
+        None,
+        "Examples in one forward pass, or auto: all that memory holds; default: the update's share.",
+        minimum=1,
+        words=("auto",),
+    )
     optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
     learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
     head_learning_rate: float | None = option(None, "Peak learning rate of the head, where it differs.", above=0)
@@ -330,6 +338,8 @@ def check(item: dataclasses.Field[Any], value: Any, origin: str) -> Any:
     """`value` as the field's type, within its bounds; ValueError names the option and what would be right."""
     flag = f"--{item.name.replace('_', '-')}" + (" (config)" if origin == "config" else "")
     kind = field_type(item)
+    if value in item.metadata["words"]:
+        return value
     if kind in (int, float):
         try:
             number = kind(value) if not isinstance(value, str) else kind(float(value)) if kind is float else int(value)

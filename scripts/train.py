@@ -46,6 +46,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     from registry.training.engines import finish as finish_engine
     from registry.training.estimate import estimate
     from registry.training.interruption import REQUEUE
+    from registry.training.memory import fit_micro_batch
     from registry.training.results import finish, open_progress
     from registry.training.setup import build_setup
     from registry.training.summary import rehearse, summarise
@@ -56,6 +57,8 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     with first_process_first(accelerator):
         job = assemble(choice, screen.line)
     setup = build_setup(job, accelerator, precision)
+    if choice.options.optimization.micro_batch_size == "auto":
+        fit_micro_batch(setup, choice.options.optimization.optimizer, screen.line)
     screen.summary(f"{choice.options.run.task} with {choice.options.run.model}", summarise(job, setup))
     if dry_run:
         screen.summary("one update", rehearse(job, setup))

@@ -23,7 +23,7 @@ def test_sources_in_order():
         ({"learning_rate": 0}, "must be above 0"),
         ({"batch_size": 0}, "below 1"),
         ({"batch_size": 2.5}, "not a whole number"),
-        ({"precision": "fp8"}, "not one of auto, fp32, fp16, bf16"),
+        ({"precision": "fp8"}, "not one of auto, fp32, tf32, fp16, bf16"),
         ({"learning_rate": float("nan")}, "not a finite number"),
         ({"overwrite": "yes"}, "not of type bool"),
     ],

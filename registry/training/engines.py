@@ -73,9 +73,10 @@ def check_settings(launch: Launch, options: Optimization) -> None:
 
 
 def micro_batch_size(options: Optimization, world_size: int) -> int:
-    """Examples a process and forward pass: what was asked for, at most the process's share of an update."""
+    """Examples a process and forward pass: what was asked for, at most (and with "auto" at first) its share."""
     share = -(-options.batch_size // world_size)
-    return min(options.micro_batch_size or share, share)
+    asked = options.micro_batch_size
+    return min(asked, share) if isinstance(asked, int) else share
 
 
 def accumulation_steps(options: Optimization, world_size: int) -> int:
