@@ -25,21 +25,26 @@ class Pool(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Pool the states of the positions where `mask` is True."""
-        if self.how == "last":
-            return self._last(states, mask)
-        if self.how == "max":
-            return states.masked_fill(~mask.unsqueeze(-1), torch.finfo(states.dtype).min).amax(dim=1)
-        if self.how == "mean":
-            weights = mask.to(states.dtype) / mask.sum(dim=1, keepdim=True)
-        else:
-            scores = self.score(states).squeeze(-1).float()
-            weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=1).to(states.dtype)
-        return torch.bmm(weights.unsqueeze(1), states).squeeze(1)
+        if self.how == "attention":
+            scores = self.score(states).squeeze(-1).float().masked_fill(~mask, float("-inf"))
+            return torch.bmm(scores.softmax(dim=1).to(states.dtype).unsqueeze(1), states).squeeze(1)
+        if self.how == "last" and self.directions == 2:
+            forwards, backwards = states.chunk(2, dim=-1)
+            return torch.cat([pool(forwards, mask, "last"), pool(backwards, mask, "cls")], dim=-1)
+        return pool(states, mask, self.how)
 
-    def _last(self, states: Tensor, mask: Tensor) -> Tensor:
-        end = (mask.sum(dim=1) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
-        last = states.gather(1, end).squeeze(1)
-        if self.directions == 1:
-            return last
-        half = states.shape[-1] // 2
-        return torch.cat([last[:, :half], states[:, 0, half:]], dim=-1)
+
+def pool(states: Tensor, mask: Tensor, how: str) -> Tensor:
+    """(batch, length, width) states and a bool mask of real tokens -> (batch, width); padding on either side.
+
+    Args:
+        how: "mean", "max", "last" or "cls" (the first).
+    """
+    if how == "mean":
+        weights = mask.to(states.dtype).unsqueeze(-1)
+        return (states * weights).sum(1) / weights.sum(1).clamp_min(1)
+    if how == "max":
+        return states.masked_fill(~mask.unsqueeze(-1), torch.finfo(states.dtype).min).amax(1)
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    chosen = (positions * mask).argmax(1) if how == "last" else mask.int().argmax(1)
+    return states[torch.arange(len(states), device=states.device), chosen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from registry.models.baseline import Baseline
+from registry.models.baseline import Baseline, Pooling
 from registry.plugins import not_an_option, option
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ class Recurrent(Baseline):
     bidirectional: bool = not_an_option(False)
     hidden_size: int = option(256, "Width of the state in each direction.", minimum=1)
     layers: int = option(1, "Recurrent layers.", minimum=1)
+    pooling: Pooling = option("mean", "How token states become one vector.")
+    dropout: float = option(
+        0.3, "On the embeddings, between layers and before the classifier.", minimum=0, maximum=0.95
+    )
 
     def encoder(self) -> RecurrentEncoder:
         """A fresh recurrent encoder."""
@@ -32,15 +36,15 @@ class Recurrent(Baseline):
 
 DEFAULTS = {
     "learning_rate": 1e-3,
-    "epochs": 8,
-    "batch_size": 64,
+    "epochs": 5,
+    "batch_size": 32,
     "max_length": 400,
     "warmup": 0.05,
     "weight_decay": 0.01,
     "precision": "fp32",
 }
 
-rnn = Recurrent(description="Elman network, one layer", cell="rnn", defaults={**DEFAULTS, "learning_rate": 5e-4})
+rnn = Recurrent(description="Elman network, one layer", cell="rnn", defaults=DEFAULTS)
 gru = Recurrent(description="GRU, one layer", cell="gru", defaults=DEFAULTS)
 lstm = Recurrent(description="LSTM, one layer", cell="lstm", defaults=DEFAULTS)
 bilstm = Recurrent(
