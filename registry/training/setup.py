@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LambdaLR
 
+    from registry.options import Optimization
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -74,51 +76,21 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
 
     Weights are drawn with the same seed on every process, dropout with one of its own on each.
     """
-    options, optimization = job.options, job.options.optimization
+    options = job.options
     check_quantized(accelerator, options.adapters.quantize)
     module = build_module(job)
-    plan = UpdatePlan(
-        job.encoded["train"].lengths,
-        batch_size=optimization.batch_size,
-        seed=options.run.seed,
-        equal_lengths=not job.spec.ignores_padding(job.tokenizer),
-    )
+    updates = build_updates(job, accelerator)
     trains = any(p.requires_grad for p in module.parameters())
-    total = plan.total_updates(optimization.epochs, optimization.max_updates) if trains else 0
-    groups = build_param_groups(
-        module,
-        job.spec.layer_map(module),
-        learning_rate=optimization.learning_rate,
-        weight_decay=optimization.weight_decay,
-        layer_decay=optimization.layer_decay,
-        head_learning_rate=optimization.head_learning_rate,
-    )
+    total = updates.plan.total_updates(options.optimization.epochs, options.optimization.max_updates) if trains else 0
+    groups = build_groups(job, module)
     table = describe_groups(groups)  # DeepSpeed will put flat pieces in their place
-    optimizer = build_optimizer(optimization.optimizer, groups, sharded=is_sharded(accelerator)) if total else None
-    schedule = (
-        build_schedule(
-            optimization.schedule,
-            optimizer,
-            warmup_updates=warmup_updates(optimization.warmup, total),
-            total_updates=total,
-        )
-        if optimizer
-        else None
-    )
+    optimizer, schedule = build_optimization(options.optimization, groups, total, sharded=is_sharded(accelerator))
     if options.kernels.gradient_checkpointing:
         checkpoint_activations(module)
     if options.kernels.compile:
         compile_module(module, zero_stage=zero_stage(accelerator))
     model, prepared_optimizer = prepare_model(accelerator, module, optimizer)
     torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
-    updates = Updates(
-        plan,
-        TrainingExamples(job),
-        lambda features, epoch: job.task.collate(features, job.tokenizer, (options.run.seed, epoch)),
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        micro_batch_size=micro_batch_size(optimization, accelerator.num_processes),
-    )
     return Setup(
         accelerator=accelerator,
         precision=precision,
@@ -134,6 +106,49 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         scorer=build_scorer(job, accelerator),
         total_updates=total,
     )
+
+
+def build_updates(job: Job, accelerator: Accelerator) -> Updates:
+    """The order of the training examples, collated for this process."""
+    optimization, seed = job.options.optimization, job.options.run.seed
+    plan = UpdatePlan(
+        job.encoded["train"].lengths,
+        batch_size=optimization.batch_size,
+        seed=seed,
+        equal_lengths=not job.spec.ignores_padding(job.tokenizer),
+    )
+    return Updates(
+        plan,
+        TrainingExamples(job),
+        lambda features, epoch: job.task.collate(features, job.tokenizer, (seed, epoch)),
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        micro_batch_size=micro_batch_size(optimization, accelerator.num_processes),
+    )
+
+
+def build_groups(job: Job, module: nn.Module) -> list[dict[str, Any]]:
+    """The parameter groups that the options ask for."""
+    optimization = job.options.optimization
+    return build_param_groups(
+        module,
+        job.spec.layer_map(module),
+        learning_rate=optimization.learning_rate,
+        weight_decay=optimization.weight_decay,
+        layer_decay=optimization.layer_decay,
+        head_learning_rate=optimization.head_learning_rate,
+    )
+
+
+def build_optimization(
+    options: Optimization, groups: list[dict[str, Any]], total: int, *, sharded: bool
+) -> tuple[Optimizer | None, LambdaLR | None]:
+    """Optimizer and schedule; none where there are no updates to make."""
+    if not total:
+        return None, None
+    optimizer = build_optimizer(options.optimizer, groups, sharded=sharded)
+    warmup = warmup_updates(options.warmup, total)
+    return optimizer, build_schedule(options.schedule, optimizer, warmup_updates=warmup, total_updates=total)
 
 
 def build_module(job: Job) -> nn.Module:
