@@ -85,12 +85,12 @@ class Group:
         return stdev(values) if len(values) > 1 else None
 
     def cost(self, name: str) -> float | None:
-        """Mean of one of the training's costs; "seconds_per_update" is derived."""
+        """Mean of one of the training's costs; "seconds_per_update" is derived. None where nothing was trained."""
+        trained = [c.run for c in self.runs if c.run.metrics.get("updates")]
         if name == "seconds_per_update":
-            pairs = [(c.run.cost.get("seconds"), c.run.metrics.get("updates")) for c in self.runs]
-            found = [seconds / updates for seconds, updates in pairs if seconds and updates]
+            found = [run.cost["seconds"] / run.metrics["updates"] for run in trained if "seconds" in run.cost]
         else:
-            found = [c.run.cost[name] for c in self.runs if c.run.cost.get(name) is not None]
+            found = [run.cost[name] for run in trained if run.cost.get(name) is not None]
         return fmean(found) if found else None
 
     @property

@@ -72,11 +72,11 @@ def plots(comparison: Comparison, task: str) -> Iterator[tuple[str, str, Figure]
             yield f"curves-{split}-{metric}", f"{what} by epoch", chart
     for cost, file, label in (("parameters", "parameters", "parameters"), ("seconds", "time", "training time (s)")):
         points = [
-            (group.name, x, y, names.index(group.name))
+            (group.name, group.cost(cost), y, names.index(group.name))
             for group in full
-            if (x := group.cost(cost)) and (y := group.mean(column)) is not None
+            if (y := group.mean(column)) is not None
         ]
-        if len(points) > 1:
+        if sum(x is not None for _, x, _, _ in points) > 1:
             chart = figures.point_chart(points, xlabel=label, ylabel=title, size=PLOT)
             yield file, f"{title} by {label.partition(' (')[0]}", chart
 

@@ -110,6 +110,7 @@ def settings() -> Any:
         "savefig.dpi": 200,
         "figure.facecolor": "white",
         "axes.facecolor": "none",
+        "text.hinting": "none",
         "svg.fonttype": "none",
         "svg.hashsalt": "registry",
     }
@@ -211,7 +212,7 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Figure:
         )
         axes.set_yticks(ticks, readable(names))
         for (row, column), number in np.ndenumerate(matrix):
-            colour = "white" if shares[row, column] > 0.6 else INK
+            colour = "white" if shares[row, column] > 0.8 else INK
             axes.text(column + 0.5, row + 0.5, f"{number:,}", ha="center", va="center", color=colour, fontsize=8)
     return figure
 
@@ -230,22 +231,30 @@ def precision_recall_chart(curves: Sequence[tuple[str, np.ndarray, np.ndarray, f
 
 @styled
 def point_chart(
-    points: Sequence[tuple[str, float, float, int]], *, xlabel: str, ylabel: str, size: tuple[float, float] = SIZE
+    points: Sequence[tuple[str, float | None, float, int]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    size: tuple[float, float] = SIZE,
 ) -> Figure:
-    """Named points (name, x, y, colour) over a logarithmic x; equal ones share a legend entry."""
-    import matplotlib.ticker
+    """Named points (name, x, y, colour) over a logarithmic x; those without an x are lines at their height."""
+    from matplotlib import ticker
 
     figure, axes = new_axes(size, xlabel=xlabel, ylabel=ylabel)
     for name, x, y, colour in points:
-        style: dict[str, Any] = {"color": COLOURS[colour % len(COLOURS)], "marker": MARKERS[colour % len(MARKERS)]}
-        axes.scatter([x], [y], s=46, linewidths=0, label=readable([name])[0], **style)
-    axes.set_xscale("log", base=10)
+        shade, label = COLOURS[colour % len(COLOURS)], readable([name])[0]
+        if x is None:
+            axes.axhline(y, color=shade, linewidth=1.2, linestyle=DASHES[1], label=label)
+        else:
+            axes.scatter([x], [y], s=46, linewidths=0, label=label, color=shade, marker=MARKERS[colour % len(MARKERS)])
+    places = [x for _, x, _, _ in points if x is not None]
+    spread = max(places) / min(places)
+    axes.set_xscale("log")
     axes.margins(x=0.12, y=0.12)
-    locate = matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0))
-    low, high = min(x for _, x, _, _ in points), max(x for _, x, _, _ in points)
-    few = high / low < 4  # then only plain steps give more than one tick
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4) if few else locate)
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    # A narrow range shows too few powers of ten, a wide one too many steps between them.
+    steps = ticker.LogLocator(subs=(1.0, 2.0, 5.0) if spread < 100 else (1.0,))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(4) if spread < 4 else steps)
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.xaxis.set_major_formatter(lambda x, _: format.number(x))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
