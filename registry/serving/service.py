@@ -89,9 +89,11 @@ class Service:
         return self.run.decode(examples, reduced)
 
     async def warm_up(self) -> None:
-        """Answer a few requests of different lengths, so that the first client does not wait for allocations."""
-        for words in (4, 64):
-            await self.batcher.submit(self._probe(words))
+        """Answer a few texts of different lengths, so that the first client does not wait for allocations."""
+        names = list(self.run.task.inputs())
+        for words in (1, 8, 64):
+            text = "a " * words
+            await self.predict([text if len(names) == 1 else dict.fromkeys(names, text)])
         self.ready = True
 
     def info(self) -> dict[str, Any]:
@@ -123,13 +125,6 @@ class Service:
         if tokens > self.limits.max_tokens:
             raise Refused(413, f"the request has {tokens:,} tokens; {self.limits.max_tokens:,} are allowed")
         return examples, encoded.rows(range(len(encoded)))
-
-    def _probe(self, words: int) -> list[Features]:
-        token = self.run.tokenizer.unk_token_id or 0
-        length = min(words, self.run.record.limits.max_length)
-        text = self.run.tokenizer.decode([token] * length)
-        inputs = dict.fromkeys(self.run.task.inputs(), text)
-        return self._prepare([inputs])[1]
 
     def _forward(self, features: list[Features]) -> list[Reduced]:
         encoded = EncodedColumns({name: [f[name] for f in features] for name in features[0]})
