@@ -63,7 +63,7 @@ def _check_complete(module: nn.Module, random: Mapping[str, nn.Parameter], path:
         raise ValueError(f"model {path!r}: its checkpoint has no weights of fitting shape for {lacking[0]}{more}")
 
 
-def reinitialise(module: nn.Module, depths: Mapping[str, int], layers: int) -> None:
+def reinitialise(module: nn.Module, layers: int) -> None:
     """Give the top `layers` layers new random weights, as the architecture draws them."""
     if not layers:
         return

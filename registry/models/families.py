@@ -16,9 +16,9 @@ FINE_TUNING: dict[str, dict[str, Any]] = {
     # Lan et al. 2020
     "albert": {"learning_rate": 2e-5, "warmup": 0.06},
     # Clark et al. 2020; small models learn best at 3e-4
-    "electra": {"learning_rate": 1e-4, "warmup": 0.1, "weight_decay": 0.0},
+    "electra": {"learning_rate": 1e-4, "warmup": 0.1, "weight_decay": 0.0, "layer_decay": 0.8},
     # Jiang et al. 2020
-    "convbert": {"learning_rate": 1e-4, "warmup": 0.1},
+    "convbert": {"learning_rate": 1e-4, "warmup": 0.1, "layer_decay": 0.8},
     # He et al. 2021 and 2023
     "deberta": {"learning_rate": 2e-5, "warmup": 0.1},
     "deberta-v2": {"learning_rate": 2e-5, "warmup": 0.1},

@@ -55,6 +55,8 @@ def _spec_of_run(run: Path) -> ModelSpec:
     recorded = _recorded(run)
     if not (run / "model").is_dir():
         raise ValueError(f"{run}: this run has no model yet (model/ is missing)")
+    if (run / "model" / "adapter_config.json").is_file():
+        raise ValueError(f"{run}: it holds adapters alone; train it with --merge-adapter to train its model further")
     spec = models.REGISTRY.get_recorded(recorded["name"], recorded["origin"])
     return with_options(spec, recorded["options"]).continue_from(run / "model")
 

@@ -55,5 +55,6 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, accepted: Iterable[str], p
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     names = set(accepted)
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in names]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what save_pretrained writes
     if positions is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)

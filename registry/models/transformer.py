@@ -85,7 +85,7 @@ class Transformer(ModelSpec):
             set_vocabulary(config, tokenizer)
             return new_module(self._plan(config, head, source), config)
         module = pretrained_module(self._plan(config, head, source), config, source, len(tokenizer))
-        reinitialise(module, self.layer_map(module), self.reinit_layers)
+        reinitialise(module, self.reinit_layers)
         return module
 
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
@@ -107,8 +107,7 @@ class Transformer(ModelSpec):
         """The tokenizer saved beside the weights."""
         from registry.models.tokenizers import load_tokenizer
 
-        source = self._saved(directory)
-        return _fitted(load_tokenizer(source), read_config(source, {}), source)
+        return load_tokenizer(self._saved(directory))
 
     def layer_map(self, module: nn.Module) -> dict[str, int]:
         """Depth of every parameter by name, found from the module's layer stacks."""

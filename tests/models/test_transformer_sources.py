@@ -125,6 +125,10 @@ def test_a_run_without_a_model_or_with_one_that_cannot_go_on_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"this run has no model yet \(model/ is missing\)$"):
         models.resolve_model(str(tmp_path))
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"it holds adapters alone; train it with --merge-adapter"):
+        models.resolve_model(str(tmp_path))
+    (tmp_path / "model" / "adapter_config.json").unlink()
     with pytest.raises(ValueError, match=r"a model of this kind cannot be trained further; give its name instead$"):
         models.resolve_model(str(tmp_path))
 
@@ -200,6 +204,9 @@ def test_the_tokenizer_gives_what_the_model_takes(tmp_path):
     tokenizer = Transformer().tokenizer(source, lambda: TEXTS)
     assert tokenizer.model_input_names == ["input_ids", "attention_mask"]
     assert tokenizer.model_max_length == 64
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again = Transformer().load_tokenizer(tmp_path / "saved")
+    assert (again.model_input_names, again.model_max_length) == (tokenizer.model_input_names, 64)
 
 
 REMOTE_CONFIG = """
