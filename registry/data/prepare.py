@@ -28,7 +28,7 @@ class Prepared:
     Args:
         splits: canonical columns and `row`.
         checks: findings (see `prepare`), JSON-able; `checks.messages` words them.
-        row_ids: JSON-able: for every split the ids of its rows and the splits of the source they are from.
+        row_ids: JSON-able: for every split the ids of its rows ("0-4,7") and the split of the source they number.
     """
 
     splits: DatasetDict
@@ -135,10 +135,16 @@ def _cut(name: str, rows: Dataset, splits: Splits) -> Dataset:
 
 def _row_ids(splits: Mapping[str, Dataset], sources: set[str], offsets: Mapping[str, int]) -> dict[str, Any]:
     """`rows` of every split; `source` is the split of the source that they number, or "merged" (see `offsets`)."""
-    return {
-        "splits": {
-            name: {"source": "merged" if offsets else name if name in sources else "train", "rows": rows["row"][:]}
-            for name, rows in splits.items()
-        },
-        "offsets": dict(offsets),
-    }
+    found = {}
+    for name, rows in splits.items():
+        source = "merged" if offsets else name if name in sources else "train"
+        found[name] = {"source": source, "rows": ranges(np.asarray(rows["row"][:]))}
+    return {"splits": found, "offsets": dict(offsets)}
+
+
+def ranges(rows: np.ndarray) -> str:
+    """Row ids as text: "0-4,7,9-11"."""
+    starts = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 2) != 1)
+    ends = np.append(starts[1:], len(rows)) - 1
+    pairs = zip(rows[starts].tolist(), rows[ends].tolist(), strict=True)
+    return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in pairs)

@@ -13,7 +13,7 @@ import pytest
 from datasets import Dataset, DatasetDict, List, Value
 
 from registry.data.checks import messages
-from registry.data.prepare import prepare
+from registry.data.prepare import prepare, ranges
 from registry.data.reading import read
 from registry.data.source import FileFormat, LocalFile, Source, source_of
 from registry.data.splitting import cut, parse_ratio, strata_of, stratified_order, subset
@@ -98,8 +98,13 @@ def test_row_ids_say_what_split_of_the_source_they_number() -> None:
         "validation": "train",
         "test": "test",
     }
-    assert saved["train"]["rows"] == prepared.splits["train"]["row"][:]
-    assert len(saved["train"]["rows"]) == 5
+    assert saved["test"]["rows"] == "0"
+    listed = [
+        range(int(part.split("-")[0]), int(part.split("-")[-1]) + 1) for part in saved["train"]["rows"].split(",")
+    ]
+    assert [row for part in listed for row in part] == prepared.splits["train"]["row"][:]
+    assert len(prepared.splits["train"]) == 5
+    assert ranges(np.array([0, 1, 2, 5, 7, 8])) == "0-2,5,7-8"
 
 
 def test_fractions_are_stratified_and_nested() -> None:
