@@ -10,6 +10,7 @@ from registry.reports.page import repeat_command, write_page
 from registry.reports.run_record import RunRecord, read_run
 from registry.reports.split_report import primary_interval
 from registry.reports.tables import flat_metrics
+from registry.run_directory import read_json
 
 PIPELINES = {
     SEQUENCE_CLASSIFICATION: "text-classification",
@@ -41,7 +42,7 @@ def write_model_card(directory: str | Path) -> Path:
         intervals={split: primary_interval(run, split) for split in run.evaluated()},
         options=options,
         command=repeat_command(run),
-        pipeline=PIPELINES.get(run.head.kind),
+        pipeline=PIPELINES.get(run.head.kind) if _read_by_transformers(run) else None,
     )
 
 
@@ -66,7 +67,7 @@ def metadata(run: RunRecord) -> str:
     ]
     card = ModelCardData(
         model_name=f"{run.model} on {run.task}",
-        library_name="transformers",
+        library_name="transformers" if _read_by_transformers(run) else "finetune-registry",
         pipeline_tag=pipeline,
         base_model=base_model(run),
         datasets=[dataset] if dataset else None,
@@ -74,6 +75,12 @@ def metadata(run: RunRecord) -> str:
         eval_results=results or None,
     )
     return card.to_yaml().strip()
+
+
+def _read_by_transformers(run: RunRecord) -> bool:
+    """Whether `model/` is an architecture of transformers itself: no custom module, no adapter."""
+    config = run.directory.model / "config.json"
+    return config.is_file() and "model_type" in read_json(config)
 
 
 def base_model(run: RunRecord) -> str | None:
@@ -85,5 +92,9 @@ def base_model(run: RunRecord) -> str | None:
 
 
 def hub_dataset(run: RunRecord) -> str | None:
-    """The Hub id of the data, where the run was trained on it."""
-    return run.run.get("data", {}).get("hub") or None
+    """The Hub id of the task's data, where the run was not trained on files of somebody's own."""
+    from registry import tasks
+
+    if run.option("train_file") or run.task not in tasks.REGISTRY:
+        return None
+    return tasks.get(run.task).hub or None
