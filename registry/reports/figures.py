@@ -298,7 +298,7 @@ def inline_svg(figure: Figure, label: str) -> str:
 def _fade() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("fade", ["#ffffff00", COLOURS[0]])
+    return LinearSegmentedColormap.from_list("fade", [f"{COLOURS[0]}00", COLOURS[0]])
 
 
 def _drawable(name: str) -> bool:
