@@ -94,14 +94,14 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     if not named.plugins:
         switch_off()
     plugin = load_plugin_file(named.plugin_file).source if named.plugin_file else b""
-    task = with_options(tasks.get(named.task), named.task_option)
+    task = with_options(tasks.get(named.task), named.task_option, "--task-option")
     spec, source = resolve_model(
         named.model,
         revision=named.revision,
         from_scratch=named.from_scratch,
         trust_remote_code=named.trust_remote_code,
     )
-    spec = with_options(spec, named.model_option)
+    spec = with_options(spec, named.model_option, "--model-option")
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
     resolved = resolve(typed, config, recommended)
     check_trackers(resolved.options.logging.tracker)
