@@ -32,7 +32,9 @@ class TrainWindow:
         self._count += count
         if count:
             with torch.no_grad():
-                self._reduced.append(self.task.reduce(outputs, batch, self.head))
+                reduced = self.task.reduce(outputs, batch, self.head)
+            # What passes through unchanged from the model would keep the whole graph alive.
+            self._reduced.append({name: value.detach() for name, value in reduced.items()})
 
     @property
     def loss(self) -> Tensor:
