@@ -47,17 +47,17 @@ def _train_wordpiece(trainable: Any, texts: Texts, size: int) -> PreTrainedToken
     breaks ties between merges by number: given the alphabet in order, it learns the same everywhere.
     """
     from tokenizers import Tokenizer
-    from tokenizers.models import WordPiece
-    from tokenizers.trainers import WordPieceTrainer
+    from tokenizers.models import WordLevel, WordPiece
+    from tokenizers.trainers import WordLevelTrainer, WordPieceTrainer
 
     blank = trainable()
     normalizer, splitter = blank.backend_tokenizer.normalizer, blank.backend_tokenizer.pre_tokenizer
-    counts: Counter[str] = Counter()
-    continuing: set[str] = set()
-    for text in texts():
-        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)):
-            counts.update(word)
-            continuing.update(word[1:])
+    words = Tokenizer(WordLevel(unk_token=blank.unk_token))
+    words.normalizer, words.pre_tokenizer = normalizer, splitter
+    words.train_from_iterator(texts(), WordLevelTrainer(vocab_size=2**31 - 1, show_progress=False))
+    distinct = words.get_vocab()
+    counts = Counter(character for word in distinct for character in word)
+    continuing = {character for word in distinct for character in word[1:]}
     alphabet = sorted(counts, key=lambda character: (-counts[character], character))[: size // 2]
     special = sorted(blank.get_vocab(), key=blank.get_vocab().__getitem__)
     learner = Tokenizer(WordPiece(unk_token=blank.unk_token))
