@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from registry.reports import figures
+from registry.reports import drawing, figures
 from registry.reports.comparison import Comparison, Group
 from registry.reports.comparison_table import LEGEND, build_rows, to_csv, to_latex, to_markdown
 from registry.reports.page import write_page
@@ -30,8 +30,8 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
         for name, title, figure in plots(comparison, task):
             path = output / "plots" / f"{task}-{name}"
             path.parent.mkdir(exist_ok=True)
-            figures.save(figure, path)
-            charts.append(Chart(f"{task}: {title}", figures.inline_svg(figure, f"{task}: {title}")))
+            drawing.save(figure, path)
+            charts.append(Chart(f"{task}: {title}", drawing.inline_svg(figure, f"{task}: {title}")))
     links = [
         (
             " · ".join(str(v) for v in compared.labels.values() if v not in (None, "")),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.reports import figures
+from registry.reports import drawing, figures
 from registry.reports.format import FILTERS
 from registry.reports.run_record import RunRecord, read_run
 from registry.reports.split_report import Chart, SplitReport, build_split_report
@@ -87,7 +87,7 @@ def environment() -> Environment:
     loader = jinja2.PackageLoader("registry.reports")
     found = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     found.filters.update(FILTERS)
-    found.globals["colours"] = range(len(figures.COLOURS))
+    found.globals["colours"] = range(len(drawing.COLOURS))
     return found
 
 
@@ -137,4 +137,4 @@ def _curves(run: RunRecord) -> Iterator[Chart]:
             continue
         both = len(lines) > 1
         chart = figures.line_chart(lines, xlabel="update", mark=best if both else None)
-        yield Chart(name.replace("_", " "), figures.inline_svg(chart, f"{name} by update"))
+        yield Chart(name.replace("_", " "), drawing.inline_svg(chart, f"{name} by update"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from registry.reports import figures, tables
+from registry.reports import drawing, figures, tables
 from registry.reports.contributions import row_metric
 from registry.reports.mistakes import Mistakes, likely_label_errors, worst_mistakes
 from registry.reports.predictions import Predictions
@@ -90,11 +90,11 @@ def primary_interval(run: RunRecord, split: str, predictions: Predictions | None
 def _charts(scored: Predictions, matrix: np.ndarray | None) -> Iterator[Chart]:
     if scored.kind == "regression":
         truth, guess = np.asarray(scored.truths, dtype=float), np.asarray(scored.guesses, dtype=float)
-        yield Chart("Predictions", figures.inline_svg(figures.scatter_chart(truth, guess), "prediction by label"))
+        yield Chart("Predictions", drawing.inline_svg(figures.scatter_chart(truth, guess), "prediction by label"))
     if matrix is not None and len(matrix) > SHOWN_CLASSES:
         heatmap = figures.confusion_chart(matrix, scored.classes)
         yield Chart(
-            "Confusion", figures.inline_svg(heatmap, "confusion matrix"), "Rows are labels, columns predictions."
+            "Confusion", drawing.inline_svg(heatmap, "confusion matrix"), "Rows are labels, columns predictions."
         )
     confidence = scored.confidence()
     if confidence is not None:
@@ -102,7 +102,7 @@ def _charts(scored: Predictions, matrix: np.ndarray | None) -> Iterator[Chart]:
         found = tables.calibration(confidence, correct)
         yield Chart(
             "Calibration",
-            figures.inline_svg(figures.reliability_chart(found), "reliability diagram"),
+            drawing.inline_svg(figures.reliability_chart(found), "reliability diagram"),
             "Below the diagonal the model is surer than it is right.",
         )
         coverage, accuracy = tables.coverage_curve(confidence, correct)
@@ -110,6 +110,6 @@ def _charts(scored: Predictions, matrix: np.ndarray | None) -> Iterator[Chart]:
         drawn = figures.line_chart([line], xlabel="share of rows answered", ylabel="accuracy")
         yield Chart(
             "Coverage",
-            figures.inline_svg(drawn, "accuracy by coverage"),
+            drawing.inline_svg(drawn, "accuracy by coverage"),
             "Accuracy when only the surest rows are answered and the model abstains on the rest.",
         )

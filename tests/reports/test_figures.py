@@ -6,36 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from registry.reports import figures
+from registry.reports import drawing, figures
 
 
 @pytest.fixture
 def latin_only(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(figures, "CJK_FONTS", ())
-    figures.font_families.cache_clear()
-    figures._glyphs.cache_clear()
+    monkeypatch.setattr(drawing, "CJK_FONTS", ())
+    drawing.font_families.cache_clear()
+    drawing._glyphs.cache_clear()
     yield
-    figures.font_families.cache_clear()
-    figures._glyphs.cache_clear()
+    drawing.font_families.cache_clear()
+    drawing._glyphs.cache_clear()
 
 
 def test_names_without_a_glyph_become_numbers(latin_only: None) -> None:
-    assert figures.readable(["yes", "交通局", "no"]) == ["yes", "#1", "no"]
+    assert drawing.readable(["yes", "交通局", "no"]) == ["yes", "#1", "no"]
 
 
 def test_names_with_a_glyph_stay() -> None:
-    assert figures.readable(["yes", "ärger"]) == ["yes", "ärger"]
+    assert drawing.readable(["yes", "ärger"]) == ["yes", "ärger"]
 
 
 def test_the_users_own_matplotlib_settings_are_left_alone() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    figures.inline_svg(figures.line_chart([figures.Series("a", [0, 1], [1, 2])]), "a line")
+    drawing.inline_svg(figures.line_chart([figures.Series("a", [0, 1], [1, 2])]), "a line")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_files_are_written_as_png_and_svg(tmp_path: Path) -> None:
-    figures.save(figures.line_chart([figures.Series("a.b", [0, 1], [1, 2])]), tmp_path / "plot-0.5")
+    drawing.save(figures.line_chart([figures.Series("a.b", [0, 1], [1, 2])]), tmp_path / "plot-0.5")
     assert (tmp_path / "plot-0.5.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "plot-0.5.svg").read_text()
