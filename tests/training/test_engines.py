@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -56,3 +60,18 @@ def test_quantised_weights_are_not_cut() -> None:
     with pytest.raises(ValueError, match="--quantize nf4 does not work with ZeRO-3 or FSDP"):
         check_quantized(zero3, "nf4")
     check_quantized(SimpleNamespace(deepspeed_plugin=None, distributed_type="MULTI_GPU"), "nf4")
+
+
+def test_an_error_of_the_first_process_stops_all_in_one_line() -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, str(Path(__file__).with_name("stop_together.py"))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if "error: " in line] == ["error: row 7 has no label"]
+    assert "went on" not in done.stdout
+    assert "exitcode  : 2" in done.stderr
