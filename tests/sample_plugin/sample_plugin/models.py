@@ -102,7 +102,7 @@ class SmallDistilBert(ModelSpec):
         return layer_map(module)
 
 
-RATES = {"learning_rate": 3e-3, "batch_size": 16}
-
-gated_bag = GatedBagSpec(description="Gated mean of word vectors", defaults=RATES)
-small_distilbert = SmallDistilBert(description="Two layers of DistilBERT from random weights", defaults=RATES)
+gated_bag = GatedBagSpec(description="Gated mean of word vectors", defaults={"learning_rate": 3e-2, "batch_size": 16})
+small_distilbert = SmallDistilBert(
+    description="Two layers of DistilBERT from random weights", defaults={"learning_rate": 3e-3, "batch_size": 16}
+)

@@ -28,7 +28,7 @@ def reports() -> DatasetDict:
     splits = {}
     for split, size in {"train": 400, "validation": 80}.items():
         labels = [draw.choice(("calm", "calm", "storm")) for _ in range(size)]
-        texts = [f"{draw.choice(('today', 'tonight', 'later'))} {draw.choice(words[label])}" for label in labels]
+        texts = [f"{split} report {row}: {draw.choice(words[label])}" for row, label in enumerate(labels)]
         splits[split] = Dataset.from_dict({"text": texts, "label": labels, "row": range(size)})
     return DatasetDict(splits)
 
