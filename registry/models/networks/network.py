@@ -62,5 +62,6 @@ class Network(nn.Module):
             return {"logits": logits}
         words = mask if word_mask is None else mask & word_mask.bool()
         losses, predictions = self.crf(logits, words, labels)
-        found = {"logits": logits, "predictions": predictions}
+        # The path is searched in evaluation only; training's metrics are of the best tag of each word.
+        found = {"logits": logits} if self.training else {"logits": logits, "predictions": predictions}
         return found if losses is None else {**found, "scored_loss": losses, "loss_sum": losses.sum()}
