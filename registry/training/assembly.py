@@ -196,4 +196,5 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(f"{type(tokenizer).__name__}{content}".encode()).hexdigest()
+    known = f"{type(tokenizer).__name__} {tokenizer.model_input_names} {content}"
+    return hashlib.sha256(known.encode()).hexdigest()
