@@ -32,6 +32,11 @@ SENTENCES = (
     "in {LOC} it rained all day",
     "{PER} said that {ORG} will grow",
     "nobody knew what would happen next",
+    "{PER} flew to {LOC} yesterday",
+    "last week {ORG} said nothing",
+    "{PER} knew the new director of {ORG}",
+    "{PER} is in {LOC} , {PER} said",
+    "yesterday shares of {ORG} and {ORG} fell",
 )
 HELD_OUT_SENTENCES = (
     "{PER} works in {LOC}",
@@ -63,6 +68,10 @@ QUESTIONS = (
     "who can help me with a {topic} ?",
     "what should i know about the {topic} ?",
     "my neighbour told me to ask about a {topic}",
+    "the {topic} , who should know about it ?",
+    "can i ask you about my {topic} ?",
+    "{topic} : where should i ask ?",
+    "who should my neighbour ask about his {topic} ?",
 )
 HELD_OUT_QUESTIONS = (
     "who should i ask about my {topic} ?",
