@@ -21,6 +21,7 @@ REGISTRY: Registry = Registry(  # type: ignore[type-arg]
         "gru": "registry.models.recurrent:gru",
         "lstm": "registry.models.recurrent:lstm",
         "bilstm": "registry.models.recurrent:bilstm",
+        "bilstm-crf": "registry.models.recurrent:bilstm_crf",
         "textcnn": "registry.models.textcnn:textcnn",
         "transformer-encoder": "registry.models.encoder:transformer_encoder",
         "bow": "registry.models.bow:bow",

@@ -82,11 +82,11 @@ class LinearBag(ModelSpec):
 bow = LinearBag(
     description="linear classifier on TF-IDF of words and word pairs",
     defaults={
-        "learning_rate": 1e-2,
-        "epochs": 5,
+        "learning_rate": 2e-2,
+        "epochs": 3,
         "batch_size": 64,
         "max_length": 2048,
-        "weight_decay": 0.0,
+        "weight_decay": 0.01,
         "precision": "fp32",
     },
 )

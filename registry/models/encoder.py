@@ -38,7 +38,7 @@ transformer_encoder = FromScratch(
     defaults={
         "learning_rate": 5e-4,
         "epochs": 8,
-        "batch_size": 64,
+        "batch_size": 32,
         "max_length": 400,
         "warmup": 0.1,
         "weight_decay": 0.05,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from registry.heads import TOKEN_CLASSIFICATION
 from registry.models.baseline import Baseline, Pooling
 from registry.plugins import not_an_option, option
 
@@ -49,4 +50,13 @@ gru = Recurrent(description="GRU, one layer", cell="gru", defaults=DEFAULTS)
 lstm = Recurrent(description="LSTM, one layer", cell="lstm", defaults=DEFAULTS)
 bilstm = Recurrent(
     description="bidirectional LSTM; crf=true for entities", bidirectional=True, hidden_size=128, defaults=DEFAULTS
+)
+bilstm_crf = Recurrent(
+    description="bidirectional LSTM and CRF for entities, over words with their case or over characters",
+    bidirectional=True,
+    crf=True,
+    lowercase=False,
+    dropout=0.5,
+    heads=(TOKEN_CLASSIFICATION,),
+    defaults={**DEFAULTS, "epochs": 10},
 )

@@ -21,6 +21,8 @@ class TextCNN(Baseline):
 
     def encoder(self) -> ConvolutionEncoder:
         """Fresh convolutions."""
+        if not self.kernel_sizes or min(self.kernel_sizes) < 1:
+            raise ValueError(f"kernel_sizes {self.kernel_sizes}: expected whole numbers from 1 on, such as 3,4,5")
         from registry.models.networks.convolution import ConvolutionEncoder
 
         return ConvolutionEncoder(self.embedding_size, self.filters, self.kernel_sizes)
@@ -30,8 +32,8 @@ textcnn = TextCNN(
     description="convolutions over words, maximum over the text",
     defaults={
         "learning_rate": 1e-3,
-        "epochs": 8,
-        "batch_size": 64,
+        "epochs": 5,
+        "batch_size": 32,
         "max_length": 400,
         "weight_decay": 0.01,
         "precision": "fp32",

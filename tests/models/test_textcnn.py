@@ -1,3 +1,4 @@
+import pytest
 import torch
 from batches import TAGS, TEXTS, TWO, built, check_layers, check_padding, check_saving, inputs_of, train
 
@@ -36,3 +37,8 @@ def test_layers():
 def test_learns_its_texts():
     tokenizer, module = built(SPEC, TWO)
     assert train(module, tokenizer, torch.tensor([1, 0, 0, 1, 0, 1]))[-1] < 0.1
+
+
+def test_kernels_have_a_size():
+    with pytest.raises(ValueError, match="kernel_sizes"):
+        built(with_options(SPEC, {"kernel_sizes": (3, 0)}), TWO)
