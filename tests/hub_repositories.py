@@ -1,10 +1,11 @@
 """Small repositories for the stand-in of the Hub, under the real ones' file lists, columns and class names.
 
-File lists and columns as they were read on huggingface.co in 2026-11: nyu-mll/glue (commit a17903a
-and the following, "Convert dataset to Parquet (#16)"), google/boolq (8ab2d3e), legacy-datasets/banking77
-(f541215), lansinuote/ChnSentiCorp (b0c4c11), raquiba/Sarcasm_News_Headline (643ceef), clinc/clinc_oos
-(a08ec0a), the parquet conversions of levow/msra_ner (c2e6af1) and leondz/wnut_17 (2f2f888), and
-FacebookAI/roberta-base. Those of imdb, ag_news, trec and conll2003 are as their dataset cards give them.
+File lists as they were read in stored pages of huggingface.co in 2026-11: nyu-mll/glue (commit a17903a and
+the following, "Convert dataset to Parquet (#16)"; columns not of every subset), google/boolq (8ab2d3e),
+legacy-datasets/banking77 (f541215), lansinuote/ChnSentiCorp (b0c4c11), raquiba/Sarcasm_News_Headline
+(643ceef), clinc/clinc_oos (a08ec0a), the parquet conversions of levow/msra_ner (c2e6af1) and
+leondz/wnut_17 (2f2f888), and FacebookAI/roberta-base. Not read but generally known: imdb, ag_news, trec and
+conll2003, the columns of clinc's `plus`, and the tag names of wnut17 and msra.
 """
 
 from __future__ import annotations
