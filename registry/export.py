@@ -31,7 +31,8 @@ TOLERANCE = 1e-4
 """Largest difference of a logit from PyTorch's, relative to the largest logit where that is over 1."""
 
 CHECKED_ROWS = 64
-EXPORTERS = ("dynamo", "torchscript")
+EXPORTERS = ("torchscript", "dynamo")
+"""Tried in this order: tracing takes a tenth of the time, and what it gets wrong the comparison finds."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""evaluate.py: the run's own splits, rebuilt and compared; files; what cannot be scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sklearn.metrics import accuracy_score
+
+from registry import load_run
+from registry.run_directory import read_json, write_json
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import evaluate
+
+
+@pytest.fixture
+def run(make_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("REGISTRY_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "run"
+    shutil.copytree(make_run(), path)
+    return path
+
+
+def run_evaluate(*arguments: object) -> Result:
+    return CliRunner().invoke(evaluate.main, [str(a) for a in arguments])
+
+
+def test_validation_is_scored_row_for_row(run):
+    from registry import tasks
+
+    result = run_evaluate(run)
+    assert result.exit_code == 0, result.output
+    found = read_json(run / "evaluations" / "validation.json")
+    rows = tasks.get("demo").rows()["validation"]
+    predicted = [p["label"] for p in load_run(run).predict(rows["text"])]
+    assert found["rows"] == len(rows)
+    assert found["accuracy"] == pytest.approx(accuracy_score(rows["label"], predicted))
+    assert f"{found['accuracy']:.4f}" in result.output
+
+
+def test_train_is_the_subset_that_was_trained_on(run):
+    run_evaluate(run, "--split", "train")
+    assert read_json(run / "evaluations" / "train.json")["rows"] == 200
+
+
+def test_a_file_is_scored_by_its_own_columns(run, tmp_path):
+    (tmp_path / "mine.csv").write_text('review,mood\n"a good, good film",positive\nbad soup,negative\n')
+    output = tmp_path / "scores.json"
+    columns = ["--text-column", "review", "--label-column", "mood"]
+    result = run_evaluate(run, "--file", tmp_path / "mine.csv", "--output", output, *columns)
+    assert result.exit_code == 0, result.output
+    predicted = [p["label"] for p in load_run(run).predict(["a good, good film", "bad soup"])]
+    assert json.loads(output.read_text())["accuracy"] == accuracy_score(["positive", "negative"], predicted)
+
+
+def test_changed_data_are_noticed(run):
+    saved = read_json(run / "splits.json")
+    saved["splits"]["validation"]["rows"] = saved["splits"]["train"]["rows"]
+    write_json(run / "splits.json", saved)
+    result = run_evaluate(run)
+    assert (result.exit_code, "have changed since" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "message"),
+    [
+        (["--split", "nope"], None, "this run has validation, test, train"),
+        (["--split", "test", "--file", "x"], None, "exclude each other"),
+        (["--file", "FILE"], "text\nhello\n", "no row has a label"),
+        (["--file", "FILE"], "text,label\nhello,\n", "no row has a label"),
+        (["--file", "FILE"], "text,label\nhello,sideways\n", "sideways"),
+        (["--file", "FILE"], "body,label\nhello,positive\n", "--text-column"),
+    ],
+)
+def test_what_cannot_be_scored_is_said_in_one_line(run, tmp_path, arguments, content, message):
+    if content:
+        (tmp_path / "rows.csv").write_text(content)
+    result = run_evaluate(run, *(str(tmp_path / "rows.csv") if a == "FILE" else a for a in arguments))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize(("task", "metric"), [("demo-ner", "f1"), ("demo-qa", "accuracy"), ("demo-mlm", "perplexity")])
+def test_every_family_is_scored(make_run, tmp_path, task, metric):
+    result = run_evaluate(make_run(task), "--output", tmp_path / "scores.json")
+    assert result.exit_code == 0, result.output
+    assert read_json(tmp_path / "scores.json")[metric] >= 0
