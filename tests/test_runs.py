@@ -170,3 +170,13 @@ def test_no_code_named_by_a_run_is_imported(make_run, tmp_path, monkeypatch):
 def test_a_device_that_is_not_there_is_named(make_run):
     with pytest.raises(ValueError, match="--device nonsense"):
         load_run(make_run(), device="nonsense")
+
+
+def test_transformers_own_pipeline_gives_the_same_answers(make_run):
+    from transformers import pipeline
+
+    texts = ["a good film", "the soup was not bad at all"]
+    path = make_run()
+    theirs = pipeline("text-classification", model=str(path / "model"), top_k=None, device="cpu")(texts)
+    for found, ours in zip(theirs, load_run(path).predict(texts), strict=True):
+        assert {entry["label"]: entry["score"] for entry in found} == pytest.approx(ours["scores"], abs=1e-4)
