@@ -110,8 +110,13 @@ def gathered_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Tens
     kind = str(accelerator.distributed_type.value)
     if kind not in ("DEEPSPEED", "FSDP"):  # accelerate would import DeepSpeed to find that out
         return dict(getattr(model, "module", model).state_dict()) if accelerator.is_main_process else {}
-    state: dict[str, Tensor] = accelerator.get_state_dict(model)
-    return state or {}
+    state: dict[str, Tensor] = accelerator.get_state_dict(model) or {}
+    first: dict[int, str] = {}  # ZeRO-1 and 2 are copied name by name: what is tied must stay one tensor
+    for name, tensor in accelerator.unwrap_model(model).state_dict(keep_vars=True).items():
+        tied_to = first.setdefault(id(tensor), name)
+        if name in state and tied_to in state:
+            state[name] = state[tied_to]
+    return state
 
 
 def describe_engine(accelerator: Accelerator) -> str:

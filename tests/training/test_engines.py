@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from registry.options import Optimization
 from registry.training.engines import (
@@ -14,6 +15,7 @@ from registry.training.engines import (
     check_quantized,
     check_settings,
     configure_deepspeed,
+    gathered_state,
     micro_batch_size,
 )
 from registry.training.launch import read_launch
@@ -60,6 +62,18 @@ def test_quantised_weights_are_not_cut() -> None:
     with pytest.raises(ValueError, match="--quantize nf4 does not work with ZeRO-3 or FSDP"):
         check_quantized(zero3, "nf4")
     check_quantized(SimpleNamespace(deepspeed_plugin=None, distributed_type="MULTI_GPU"), "nf4")
+
+
+def test_tied_weights_that_the_engine_copied_apart_are_one_tensor_again() -> None:
+    model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(3, 2), "output": torch.nn.Linear(2, 3)})
+    model["output"].weight = model["embedding"].weight
+    accelerator = SimpleNamespace(
+        get_state_dict=lambda model: {name: value.clone() for name, value in model.state_dict().items()},
+        unwrap_model=lambda model: model,
+    )
+    state = gathered_state(accelerator, model)
+    assert state["output.weight"] is state["embedding.weight"]
+    assert torch.equal(state["output.bias"], model["output"].bias)
 
 
 def test_an_error_of_the_first_process_stops_all_in_one_line() -> None:
