@@ -245,7 +245,7 @@ class Checkpoints:
     """What a killed run continues from"""
 
     checkpoint_every: str = option("10m", "Updates (500) or minutes (10m) between checkpoints.", affects_training=False)
-    keep: int = option(1, "Checkpoints kept, the newest ones.", minimum=1, affects_training=False)
+    keep: int = option(2, "Checkpoints kept, the newest ones.", minimum=1, affects_training=False)
     resume: str = option(
         "auto", "auto continues an unfinished run; never starts anew; or a checkpoint's path.", affects_training=False
     )

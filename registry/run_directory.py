@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from registry.heads import Head
 from registry.models.base import ModelSource
 from registry.tasks.base import Limits
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from registry.models.base import ModelSpec
 
 SCHEMA = 1
-RUNNING, FINISHED = "running", "finished"
+RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
 RECORDED_VERSIONS = (
     "finetune-registry",
     "torch",
@@ -173,6 +175,11 @@ def write_run(directory: RunDirectory, record: Record, *, replace: bool = False)
     write_json(directory.run_json, record.to_json())
 
 
+def interrupt_run(directory: RunDirectory) -> None:
+    """Mark a run that was asked to stop and has saved itself: the same command goes on from there."""
+    write_json(directory.run_json, {**read_json(directory.run_json), "status": INTERRUPTED})
+
+
 def finish_run(directory: RunDirectory, **results: Any) -> None:
     """Mark a run finished, the last thing that training writes; `results` are added to `run.json`."""
     write_json(directory.run_json, {**read_json(directory.run_json), **results, "status": FINISHED})
@@ -185,7 +192,11 @@ def save_model(
     state_dict: Mapping[str, Tensor],
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Write `model/`, weights and tokenizer, whole or not at all: beside first, then in place of the old one."""
+    """Write `model/`, weights and tokenizer, whole or not at all: beside first, then in place of the old one.
+
+    Raises:
+        OSError: the disk is full, or refuses otherwise; the old one stands.
+    """
     directory.path.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=".model-", dir=directory.path))
     try:
@@ -198,6 +209,8 @@ def save_model(
             directory.model.rename(old)
         fresh.rename(directory.model)
         shutil.rmtree(old, ignore_errors=True)
+    except SafetensorError as error:
+        raise OSError(f"the model cannot be written ({error})") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

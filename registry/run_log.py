@@ -1,6 +1,6 @@
 """What a run writes while it trains: metrics.jsonl and TensorBoard scalars, without gaps or doubles.
 
-A continued run cuts both back to the update of its checkpoint before it writes again.
+A continued run cuts both back to what its checkpoint knows of before it writes again.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ class RunLog:
 
     Args:
         directory: the run directory.
-        start_update: where this process starts; later lines of an interrupted one are dropped.
+        start_update: where this process starts.
+        lines: how many lines stay; those that an interrupted process wrote after them are dropped.
         trackers: get every number too, as "validation/accuracy".
     """
 
-    def __init__(self, directory: Path, start_update: int = 0, trackers: Sequence[GeneralTracker] = ()) -> None:
+    def __init__(
+        self, directory: Path, start_update: int = 0, lines: int = 0, trackers: Sequence[GeneralTracker] = ()
+    ) -> None:
         self.trackers = trackers
         self.path = directory / "metrics.jsonl"
         self.boards = directory / "tensorboard"
         self._writers: dict[str, SummaryWriter] = {}
         self._start = start_update
-        _cut(self.path, start_update)
+        self.lines = _cut(self.path, lines)
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, update: int, epoch: float, split: str, values: Mapping[str, Any]) -> None:
@@ -41,6 +44,7 @@ class RunLog:
         line = {"update": update, "epoch": round(epoch, 6), "split": split, **values}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._file.flush()
+        self.lines += 1
         numbers = dict(flat_numbers(values))
         for name, value in numbers.items():
             self.writer(split).add_scalar(name, value, update)
@@ -100,9 +104,10 @@ def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield f"{prefix}{name}", float(value)
 
 
-def _cut(path: Path, update: int) -> None:
-    """Keep the lines up to `update`; rewritten beside and renamed."""
-    kept = [line for line in read_log(path.parent) if update and line["update"] <= update]
+def _cut(path: Path, lines: int) -> int:
+    """Keep the first lines, rewritten beside and renamed; how many there are."""
+    kept = read_log(path.parent)[:lines] if lines else []
     beside = path.with_suffix(".tmp")
     beside.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
     os.replace(beside, path)
+    return len(kept)

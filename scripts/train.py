@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.cli import GroupedCommand, friendly, training_options, typed_values
+from registry.training.interruption import REQUEUE, watch_launcher
 
 if TYPE_CHECKING:
     from registry.training.assembly import Choice, Job
@@ -33,19 +34,23 @@ def main(config: str | None, dry_run: bool, estimating: bool, **arguments: Any) 
     """
     from registry.options import read_config
     from registry.training.assembly import choose
+    from registry.training.control import partners
 
-    run(choose(typed_values(arguments), read_config(config) if config else {}), dry_run=dry_run, estimating=estimating)
+    watch_launcher()
+    choice = choose(typed_values(arguments), read_config(config) if config else {})
+    with partners():
+        run(choice, dry_run=dry_run, estimating=estimating)
 
 
 def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     """Everything from the options to the report."""
     from registry import reports
+    from registry.inference import Interrupted
     from registry.reports.terminal import Screen
     from registry.training.assembly import assemble
     from registry.training.engines import build_accelerator, first_process_first
     from registry.training.engines import finish as finish_engine
     from registry.training.estimate import estimate
-    from registry.training.interruption import REQUEUE
     from registry.training.memory import fit_micro_batch
     from registry.training.results import finish, open_progress
     from registry.training.setup import build_setup
@@ -67,25 +72,24 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
         screen.summary("estimate", estimate(job, setup))
         return
 
-    # ---------------------------------------------------------------- training
+    # ---------------------------------------------------------------- training, then the best weights, scored once
     progress = open_progress(job, setup, screen)
     screen.start(progress.state.update, setup.total_updates)
     try:
         train(job, setup, progress)
-    except BaseException:
-        progress.close()
-        raise
-    finally:
-        screen.stop()
-
-    if progress.interrupted:
-        progress.close()
-        screen.line(f"saved at update {progress.state.update}; the same command goes on from there")
+        results = finish(job, setup, progress)
+    except Interrupted:
+        progress.leave()
+        screen.line(f"stopped at update {progress.state.update}; the same command goes on from there")
         finish_engine(accelerator, setup.model)
         sys.exit(REQUEUE)
-
-    # ---------------------------------------------------------------- the best weights, scored once
-    results = finish(job, setup, progress)
+    except OSError as error:  # a full disk, most likely
+        raise ValueError(
+            f"{progress.directory.path}: {error}; what is saved stands, and the run goes on from there"
+        ) from None
+    finally:
+        screen.stop()
+        progress.close()
     if accelerator.is_main_process:
         reports.write_all(progress.directory.path)
     screen.closing(results, progress.directory.path)
@@ -103,10 +107,10 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
 
     progress.before_first_update()
     for update in setup.updates.between(progress.state.update, setup.total_updates):
+        if progress.state.stopped_early:
+            break
         counts = [job.task.count(batch) for batch in update.micro_batches]
         count = progress.agree(sum(counts))
-        if progress.interrupted:
-            break
 
         model.train()
         for number, batch in enumerate(update.micro_batches, start=1):
@@ -127,8 +131,6 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
         if not skipped:
             schedule.step()
         progress.after_update(update, grad_norm, skipped=skipped)
-        if progress.ended:
-            break
 
 
 if __name__ == "__main__":

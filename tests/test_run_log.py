@@ -10,7 +10,8 @@ def test_lines_are_cut_back_to_where_a_run_continues(tmp_path):
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"update": 4, "spl')
-    again = RunLog(tmp_path, start_update=2)
+    again = RunLog(tmp_path, start_update=2, lines=2)
+    assert again.lines == 2
     again.write(3, 0.3, "train", {"loss": 0.5})
     again.close()
     lines = read_log(tmp_path)

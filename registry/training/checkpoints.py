@@ -17,6 +17,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from registry.run_directory import read_json
 from registry.training.control import Control
 
@@ -58,13 +60,14 @@ class Checkpoints:
 
     def _publish(self, beside: Path, final: Path) -> None:
         _write_manifest(beside)
-        if final.exists():  # the same update again: a run that went on from an older checkpoint
-            shutil.rmtree(final)
+        name, again = final.name, 1
+        while final.exists():  # the same update again: the first one goes only after this one stands
+            again += 1
+            final = self.directory / f"{name}-{again:02d}"
         beside.rename(final)
         _flush(self.directory)
-        complete = sorted(self.directory.glob("step-*"))
-        for old in complete[: -self.keep]:
-            shutil.rmtree(old)
+        for other in superseded(sorted(self.directory.glob("step-*")), final, self.keep):
+            shutil.rmtree(other)
 
     def _together(self, act: Callable[[], None], *, only_main: bool = False) -> None:
         """Act on every process (or the first), then agree on whether it went well everywhere."""
@@ -72,10 +75,19 @@ class Checkpoints:
         if self.main or not only_main:
             try:
                 act()
-            except OSError as error:
-                problem = error
+            except (OSError, SafetensorError) as error:  # safetensors has a class of its own for a full disk
+                problem = error if isinstance(error, OSError) else OSError(str(error))
         if self.control.any(problem is not None):
-            raise problem or OSError("another process could not write the checkpoint")
+            raise problem or OSError("another process could not write its part")
+
+
+def superseded(complete: list[Path], newest: Path, keep: int) -> list[Path]:
+    """Of the complete checkpoints, in their order, those that may go now that `newest` stands.
+
+    Later ones are damaged, or of a future that the run was taken back from.
+    """
+    place = complete.index(newest)
+    return complete[: max(place + 1 - keep, 0)] + complete[place + 1 :]
 
 
 def damage(checkpoint: Path) -> str | None:

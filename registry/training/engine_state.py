@@ -31,7 +31,8 @@ def save_engine_state(folder: Path, setup: Setup) -> None:
     assert setup.schedule is not None
     engine: Any = setup.model
     if is_sharded(setup.accelerator):
-        engine.save_checkpoint(str(folder), tag=SHARDS, save_latest=False)
+        with failing_late(engine.checkpoint_engine):
+            engine.save_checkpoint(str(folder), tag=SHARDS, save_latest=False)
     elif setup.accelerator.is_main_process:
         save_file(_contiguous(trained_tensors(setup.module)), folder / "weights.safetensors")
         _save_optimizer(folder, setup.optimizer.state_dict())
@@ -73,6 +74,31 @@ def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
     kept = {name: p.data for name, p in module.named_parameters() if p.requires_grad}
     persistent = module.state_dict(keep_vars=True)
     return kept | {name: b for name, b in module.named_buffers() if name in persistent}
+
+
+@contextmanager
+def failing_late(writer: Any) -> Iterator[None]:
+    """A shard that DeepSpeed cannot write is an error only at the end: the other processes wait for this one meanwhile.
+
+    Raises:
+        OSError: the disk refused a shard.
+    """
+    problems: list[str] = []
+    original = writer.save
+
+    def save(*args: Any, **kwargs: Any) -> None:
+        try:
+            original(*args, **kwargs)
+        except (OSError, RuntimeError) as error:  # torch.save says RuntimeError where the disk is full
+            problems.append(str(error).splitlines()[0])
+
+    writer.save = save
+    try:
+        yield
+    finally:
+        del writer.save
+    if problems:
+        raise OSError(problems[0])
 
 
 @contextmanager

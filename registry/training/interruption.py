@@ -1,8 +1,9 @@
 """Being asked to stop: signals, a STOP file, a launcher that is gone. Asked, a run saves and leaves; it is not lost.
 
-SIGTERM and SIGUSR1 (what schedulers send before they kill) and the first SIGINT ask; a second SIGINT
-forces. `accelerate launch` with one process dies of SIGTERM without telling its child, so the child
-also looks whether its launcher is still its parent.
+SIGTERM and SIGUSR1 (what schedulers send before they kill) and the first SIGINT ask; a second SIGINT forces.
+`accelerate launch` with one process dies of SIGTERM without telling its child, so the child watches it.
+
+This module imports no torch: the launcher is to be watched from the first moment on.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from types import FrameType
-
-import psutil
 
 REQUEUE = 75
 """Exit code of a run that saved itself and wants to be started again (EX_TEMPFAIL)."""
 
-LAUNCHERS = ("accelerate", "torchrun", "torch.distributed", "deepspeed")
+LAUNCHED = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
+"""What `accelerate launch` and torchrun put into the environment of the processes that they start."""
+
+PARENT = os.getppid()
+
+SAME_KEYSTROKE = 1.0
+"""Seconds in which a second SIGINT is the first one again: the terminal sends it, and so does torchrun."""
 
 
 class Interruption:
@@ -31,7 +38,7 @@ class Interruption:
     def __init__(self, stop_file: Path) -> None:
         self.stop_file = stop_file
         self.reason: str | None = None
-        self._launcher = os.getppid() if _is_launcher(os.getppid()) else None
+        self._interrupted_at = 0.0
 
     def listen(self) -> None:
         """Install the signal handlers; call it in the main thread."""
@@ -42,20 +49,29 @@ class Interruption:
         """Whether this process was asked; cheap enough for every update and every evaluation batch."""
         if self.reason is None and self.stop_file.exists():
             self.reason = f"the file {self.stop_file}"
-        if self.reason is None and self._launcher is not None and os.getppid() != self._launcher:
-            self.reason = "the launcher is gone"
         return self.reason is not None
 
+    def honoured(self) -> None:
+        """What asked is done with: the next start is not asked by the same file again."""
+        self.stop_file.unlink(missing_ok=True)
+
     def _asked(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.reason == "SIGINT":
-            sys.stderr.write("stopped at once; the run goes on from its last checkpoint\n")
-            os._exit(128 + number)
+        now = time.monotonic()
+        if number == signal.SIGINT:
+            if self._interrupted_at and now - self._interrupted_at > SAME_KEYSTROKE:
+                sys.stderr.write("stopped at once; the run goes on from its last checkpoint\n")
+                os._exit(128 + number)
+            self._interrupted_at = self._interrupted_at or now
         self.reason = signal.Signals(number).name
 
 
-def _is_launcher(pid: int) -> bool:
-    try:
-        words = psutil.Process(pid).cmdline()
-    except psutil.Error:
-        return False
-    return any(name in word for word in words[:4] for name in LAUNCHERS)
+def watch_launcher(every: float = 0.5) -> None:
+    """Send this process SIGTERM when the launcher that started it is gone, so that no orphan goes on."""
+    if any(name in os.environ for name in LAUNCHED):
+        threading.Thread(target=_watch, args=(every,), name="launcher", daemon=True).start()
+
+
+def _watch(every: float) -> None:
+    while os.getppid() == PARENT:
+        time.sleep(every)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from registry.inference import Interrupted
-from registry.run_directory import RunDirectory, save_model
+from registry.run_directory import RunDirectory, interrupt_run, save_model
 from registry.run_log import RunLog, flat_numbers
 from registry.tasks.base import Metrics
 from registry.trackers import open_trackers
@@ -67,22 +67,16 @@ class Progress:
         self.job, self.setup, self.directory, self.state, self.display = job, setup, directory, state, display
         self.checkpoints, self.facts, self.lock = checkpoints, facts, lock
         self.main = setup.accelerator.is_main_process
-        self.log = RunLog(directory.path, state.update, self._trackers()) if self.main else None
+        self.log = RunLog(directory.path, state.update, state.logged, self._trackers()) if self.main else None
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
         self.watch = LossWatch()
         self.interruption = Interruption(directory.path / "STOP")
         self.metric, self.minimize = selecting_metric(job)
-        self.interrupted = False
         self._every_updates, self._every_seconds = interval(job.options.checkpoints.checkpoint_every)
         self._saved_at, self._since = time.monotonic(), time.perf_counter()
         self.interruption.listen()
         if checkpoint is not None:
             restore(checkpoint, setup, self.window)
-
-    @property
-    def ended(self) -> bool:
-        """Whether no further update is wanted although there are some left."""
-        return self.state.stopped_early or self.interrupted
 
     @property
     def epochs(self) -> float:
@@ -95,10 +89,11 @@ class Progress:
         self._since = time.perf_counter()
 
     def agree(self, count: float) -> float:
-        """Scored items of the coming update over all processes; sets `interrupted` where one was asked to stop.
+        """Scored items of the coming update over all processes.
 
         Raises:
             ValueError: the loss of an earlier update is not finite.
+            Interrupted: one of them was asked to stop.
         """
         bad = self.watch.bad_update is not None
         late = self._every_seconds is not None and time.monotonic() - self._saved_at > self._every_seconds
@@ -106,9 +101,10 @@ class Progress:
         total, bads, lates, stops = self.setup.control.sum(count, float(bad), float(late and self.main), float(asked))
         if bads:
             self._not_finite()
-        if lates or stops:
+        if stops:
+            raise Interrupted
+        if lates:
             self._save()
-        self.interrupted = stops > 0
         return total
 
     def after_update(self, update: Update, grad_norm: Tensor | None, *, skipped: bool) -> None:
@@ -125,7 +121,7 @@ class Progress:
         if state.update % self.job.options.logging.log_every == 0 or state.update == self.setup.total_updates:
             self._log_training(grad_norm)
         self._evaluate_if_due()
-        if self._every_updates and state.update % self._every_updates == 0 and not self.interrupted:
+        if self._every_updates and state.update % self._every_updates == 0:
             self._save()
 
     def write(self, split: str, values: Metrics) -> None:
@@ -135,6 +131,14 @@ class Progress:
 
     def _trackers(self) -> list[GeneralTracker]:
         return open_trackers(self.job.options.logging.tracker, self.directory.path, self.job.options.flat())
+
+    def leave(self) -> None:
+        """Save and let go, because somebody asked for it; what asked is done with."""
+        self._save()
+        if self.main:
+            self.interruption.honoured()
+            interrupt_run(self.directory)
+        self.close()
 
     def close(self) -> None:
         """Flush and close the log, and let others have the run directory."""
@@ -151,11 +155,7 @@ class Progress:
             return
         self._settle()
         self._tick()
-        try:
-            self._evaluate()
-        except Interrupted:  # it is due again when the run goes on
-            self._save()
-            self.interrupted = True
+        self._evaluate()  # interrupted, it is due again when the run goes on
         self._since = time.perf_counter()
 
     def _evaluate(self) -> None:
@@ -173,7 +173,7 @@ class Progress:
     def _score(self) -> None:
         scorer = self.setup.scorer
         scores = {
-            split: scorer.score(self.setup.model, self.job.encoded[split], self._asked_to_stop)[0]
+            split: scorer.score(self.setup.model, self.job.encoded[split], self.asked_to_stop)[0]
             for split in self.job.splits("validation")
         }
         trained = self.window.metrics(gather(self.setup.accelerator, self.window.take_reduced()))
@@ -224,6 +224,7 @@ class Progress:
         self._tick()
         if self.log is not None:
             self.log.sync()
+            self.state.logged = self.log.lines
         try:
             self.checkpoints.save(
                 self.state.update,
@@ -238,7 +239,8 @@ class Progress:
             self.display.line(f"checkpoint {self.state.update} could not be written ({error}); training goes on")
         self._saved_at, self._since = time.monotonic(), time.perf_counter()
 
-    def _asked_to_stop(self) -> bool:
+    def asked_to_stop(self) -> bool:
+        """Whether any process was asked to stop; the same answer everywhere."""
         return self.setup.control.any(self.interruption.requested())
 
     def _settle(self) -> None:

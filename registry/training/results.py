@@ -31,7 +31,7 @@ from registry.run_directory import (
 from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
-from registry.training.engines import describe_engine, gathered_state
+from registry.training.engines import describe_engine, gathered_state, zero_stage
 from registry.training.lock import RunLock
 from registry.training.progress import Display, Progress
 from registry.training.resuming import check_options, interval, read_state
@@ -68,13 +68,7 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
         directory.config_yaml.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
     setup.control.wait()
     checkpoint = chosen_checkpoint(checkpoints, resume, display) if continues else None
-    facts = {
-        "processes": setup.accelerator.num_processes,
-        "engine": str(setup.accelerator.distributed_type.value),
-        "precision": setup.precision.name,
-        "training data": job.encoded["train"].fingerprint,
-        "plugin file": hashlib.sha256(job.choice.plugin).hexdigest() if job.choice.plugin else None,
-    }
+    facts = facts_of(job, setup)
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
     if checkpoint is not None:
         display.line(f"continuing {directory.path} from update {state.update}")
@@ -97,6 +91,21 @@ def chosen_checkpoint(checkpoints: Checkpoints, resume: str, display: Display) -
     return Path(resume)
 
 
+def facts_of(job: Job, setup: Setup) -> dict[str, Any]:
+    """What a continued run must have in common with the one before, beside its options."""
+    data = job.options.data
+    files = {"train": data.train_file, "validation": data.validation_file, "test": data.test_file}
+    place = data.data_dir or data.train_file or f"task {job.options.run.task}"
+    return {
+        "number of processes": setup.accelerator.num_processes,
+        "engine": str(setup.accelerator.distributed_type.value),
+        "ZeRO stage": zero_stage(setup.accelerator),
+        "precision": setup.precision.name,
+        "plugin file": hashlib.sha256(job.choice.plugin).hexdigest() if job.choice.plugin else None,
+        **{f"{split} rows of {files.get(split) or place}": rows.fingerprint for split, rows in job.encoded.items()},
+    }
+
+
 def record_of(job: Job) -> Record:
     """What `run.json` says of the job."""
     run, model = job.options.run, job.choice.model_name
@@ -115,6 +124,9 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
     """Load the best weights as anyone would, score validation and test with them, and write the results.
 
     Returns the metrics by split ("train" holds the training's speed and cost).
+
+    Raises:
+        Interrupted: some process was asked to stop; the whole of this is done again when the run goes on.
     """
     directory, accelerator = progress.directory, setup.accelerator
     if progress.state.best is None:  # nothing was selected: the last weights are the result
@@ -128,13 +140,15 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
     results: dict[str, Metrics] = {"train": training_cost(progress, setup)}
     for split in [*job.splits("validation"), *job.splits("test")]:
-        metrics, joined = setup.scorer.score(best, job.encoded[split])
+        metrics, joined = setup.scorer.score(best, job.encoded[split], progress.asked_to_stop)
         if accelerator.is_main_process:
             write_predictions(job, directory, split, joined)
             if metrics:
                 results[split] = metrics
-                progress.write(f"best_{split}", metrics)
     if accelerator.is_main_process:
+        for split, metrics in results.items():
+            if split != "train":
+                progress.write(f"best_{split}", metrics)
         write_json(
             directory.metrics_json,
             {

@@ -19,8 +19,8 @@ from registry.training.window import TrainWindow
 if TYPE_CHECKING:
     from registry.training.setup import Setup
 
-WITHOUT_END = ("constant",)
-"""Schedules that do not depend on the number of updates, so that a run may be made longer."""
+WITHOUT_END = ("constant", "inverse-sqrt")
+"""Schedules that do not depend on the number of updates (nor does warm-up in updates), so that a run may be longer."""
 
 
 def write_checkpoint(
@@ -47,8 +47,9 @@ def read_state(folder: Path, facts: Mapping[str, Any]) -> LoopState:
         before = values["facts"].get(name)
         if before != now:
             raise ValueError(
-                f"{folder}: this run was started with {name} {before!r}, now it is {now!r}; "
-                f"continue it as it was started, or start a new one (--resume never or another --output-dir)"
+                f"{folder.parent.parent}: this run was started with {name} {_short(before)}, now it is {_short(now)}, "
+                "which would make another training; continue it as it was started, or start anew "
+                "(--overwrite, or another --output-dir)"
             )
     return LoopState.from_json(values["state"])
 
@@ -67,7 +68,8 @@ def check_options(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     Raises:
         ValueError: names the option.
     """
-    longer = {"epochs", "max_updates"} if now["schedule"] in WITHOUT_END else set()
+    endless = now["schedule"] in WITHOUT_END and not 0 < now["warmup"] < 1
+    longer = {"epochs", "max_updates"} if endless else set()
     for _, name, item in fields():
         then = before.get(name, item.default)
         if item.metadata["affects_training"] and name not in longer and then != _as_json(now[name]):
@@ -84,6 +86,11 @@ def interval(text: str) -> tuple[int | None, float | None]:
     if found is None or float(found[1]) <= 0 or (not found[2] and "." in found[1]):
         raise ValueError(f"--checkpoint-every {text}: give updates (500) or minutes (10m)")
     return (None, float(found[1]) * 60) if found[2] else (int(found[1]), None)
+
+
+def _short(value: Any) -> str:
+    """A digest by its beginning, as people compare them."""
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) > 24 else str(value)
 
 
 def _as_json(value: Any) -> Any:

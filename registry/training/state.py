@@ -19,6 +19,7 @@ class LoopState:
         skipped: updates whose gradients overflowed (fp16).
         evaluated, averaged: update of the last evaluation, and of the last snapshot in the average.
         stopped_early: patience ran out.
+        logged: lines of metrics.jsonl.
     """
 
     update: int = 0
@@ -32,6 +33,7 @@ class LoopState:
     evaluated: int | None = None
     averaged: int = 0
     stopped_early: bool = False
+    logged: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """What a checkpoint holds."""

@@ -5,6 +5,7 @@ make torture                       # or: python tests/faults/torture.py --kills 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from faults.kit import ROOT, differences
@@ -60,7 +62,7 @@ def main(kills: int, only: str, seed: int) -> None:
 def torture(folder: Path, config: str, options: Sequence[str], kills: int, draw: random.Random) -> tuple[int, int]:
     """(kills tried, kills after which the run ended as the whole one did)."""
     started = time.monotonic()
-    assert launch(folder, config, [*options, "--output-dir", "whole"], None) == 0, "the whole run failed"
+    assert launch(folder, config, [*options, "--output-dir", "whole"], None) == 0, tail(folder)
     length = time.monotonic() - started
     tried = same = number = 0
     while tried < kills:
@@ -69,15 +71,20 @@ def torture(folder: Path, config: str, options: Sequence[str], kills: int, draw:
         while launch(folder, config, [*options, "--output-dir", run], draw.uniform(STARTING, length)) != 0:
             here += 1
             if here == 3:  # then it may end in peace
-                assert launch(folder, config, [*options, "--output-dir", run], None) == 0, f"{run} did not go on"
+                assert launch(folder, config, [*options, "--output-dir", run], None) == 0, tail(folder)
                 break
         tried += here
         same += here * (not differences(folder / "whole", folder / run))
     return tried, same
 
 
+def tail(folder: Path) -> str:
+    """The last lines that the trainings have printed."""
+    return (folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
 def launch(folder: Path, config: str, arguments: Sequence[str], kill_after: float | None) -> int:
-    """Exit status of a launch in a process group of its own; the whole group is killed after some seconds."""
+    """Exit status of a launch; it and all that it started are killed after some seconds."""
     script = [str(ROOT / "scripts" / "train.py"), *SMALL, *arguments]
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
     command = [*launcher, str(ROOT / "accelerate_configs" / f"{config}.yaml")] if config else [sys.executable]
@@ -94,9 +101,17 @@ def launch(folder: Path, config: str, arguments: Sequence[str], kill_after: floa
         try:
             return process.wait(kill_after)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_all(psutil.Process(process.pid))
             process.wait()
             return -signal.SIGKILL
+
+
+def kill_all(launcher: psutil.Process) -> None:
+    """Kill a launcher and its workers, which torchrun puts into sessions of their own, as a power cut does."""
+    launcher.suspend()  # it starts no one and tells no one any more
+    for process in [*launcher.children(recursive=True), launcher]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 if __name__ == "__main__":
