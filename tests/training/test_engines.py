@@ -68,6 +68,7 @@ def test_tied_weights_that_the_engine_copied_apart_are_one_tensor_again() -> Non
     model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(3, 2), "output": torch.nn.Linear(2, 3)})
     model["output"].weight = model["embedding"].weight
     accelerator = SimpleNamespace(
+        distributed_type=SimpleNamespace(value="DEEPSPEED"),
         get_state_dict=lambda model: {name: value.clone() for name, value in model.state_dict().items()},
         unwrap_model=lambda model: model,
     )
