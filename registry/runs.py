@@ -174,6 +174,7 @@ def load_run(
         load_plugin_file(plugin_file)
     task, spec = registered(record)
     tokenizer = load_tokenizer(directory, spec)
+    model: nn.Module
     if engine == "onnx":
         from registry.onnx_model import load_onnx
 
