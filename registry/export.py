@@ -196,10 +196,10 @@ def _quantise(path: Path) -> None:
 
 def _measure(run: Run, model: OnnxModel, encoded: EncodedExamples, max_loss: float) -> tuple[str, float, float]:
     """(metric, PyTorch's value, ONNX's value) on the labelled rows."""
-    name = run.task.primary_metric
+    name, minimize = run.task.selecting(run.record.head)
     before = float(score(run, encoded)[name])
     after = float(score(dataclasses.replace(run, model=model, device="cpu"), encoded)[name])
-    worse = after - before if run.task.minimize else before - after
+    worse = after - before if minimize else before - after
     if not worse <= max_loss:
         raise ValueError(
             f"refused: {name} is {after:.4f} where PyTorch's is {before:.4f}; --max-loss allows {max_loss:g}"

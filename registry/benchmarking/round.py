@@ -44,7 +44,7 @@ def _ours(typed: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "train" and "learning_rate" in line]
-    name = choose(typed, {}).task.primary_metric
+    name = json.loads((run / "run.json").read_text(encoding="utf-8"))["primary_metric"]
     return {
         **{key: metrics["train"][key] for key in ("samples_per_second", "tokens_per_second", "peak_memory_mb")},
         "seconds": metrics["train"]["seconds"],
@@ -69,5 +69,5 @@ def _peer(side: str, typed: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     model, values = train_with_trainer(job, kind=side, precision=chosen, directory=folder / "trainer")
     accelerator = Accelerator(cpu=device.type == "cpu")
     metrics, _ = build_scorer(job, accelerator).score(model.to(accelerator.device), job.encoded["validation"])
-    name = choice.task.primary_metric
+    name, _ = job.task.selecting(job.head)
     return {**values, "metric": metrics[name], "metric_name": name, "precision": chosen}

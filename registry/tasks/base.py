@@ -130,6 +130,10 @@ class Task(abc.ABC):
     def head(self, raw: DatasetDict) -> Head:
         """The label space, decided once from the declared labels or the training rows."""
 
+    def selecting(self, head: Head) -> tuple[str, bool]:
+        """(metric that selects the best weights, whether less is better) for what the head turned out to be."""
+        return self.primary_metric, self.minimize
+
     @abc.abstractmethod
     def encode(
         self, examples: Examples, tokenizer: PreTrainedTokenizerBase, head: Head, limits: Limits

@@ -81,6 +81,11 @@ class Classification(Task):
         weights = balanced_weights(given, labels, len(train), problem) if self.class_weights == "balanced" else ()
         return Head(SEQUENCE_CLASSIFICATION, labels, problem, weights)
 
+    def selecting(self, head: Head) -> tuple[str, bool]:
+        if head.problem == "regression" and self.primary_metric == "accuracy":  # a person's file of numbers
+            return "pearson", False
+        return self.primary_metric, self.minimize
+
     def encode(
         self, examples: Examples, tokenizer: PreTrainedTokenizerBase, head: Head, limits: Limits
     ) -> dict[str, list[Any]]:

@@ -266,5 +266,5 @@ def selecting_metric(job: Job) -> tuple[str, bool]:
     """(name, whether less is better) of the metric that selects the best weights."""
     asked = job.options.evaluation.best_metric
     if asked is None:
-        return job.task.primary_metric, job.task.minimize
+        return job.task.selecting(job.head)
     return asked, asked in ("loss", "perplexity")
