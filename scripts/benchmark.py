@@ -55,6 +55,25 @@ def train(rounds: int, peers: str, output: str | None, **arguments: Any) -> None
         Path(output).write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
+@main.command()
+@click.argument("run")
+@click.option("--clients", default="1,8,64", show_default=True, help="Numbers of clients at the same time.")
+@click.option("--seconds", type=click.FloatRange(1, 120), default=10, show_default=True, help="For each number.")
+@click.option("--requests", type=click.IntRange(1), default=100_000, show_default=True, help="At most, for each.")
+@click.option("--file", help="Texts to send, one a line; default: the run's validation predictions.")
+@friendly
+def serve(run: str, clients: str, seconds: float, requests: int, file: str | None) -> None:
+    """Start serve.py on RUN on this machine, with and without micro-batching, and put load on it."""
+    from registry.benchmarking.service import measure_service, texts_of
+
+    if not all(number.strip().isdecimal() and int(number) > 0 for number in clients.split(",")):
+        raise ValueError(f"--clients {clients}: give whole numbers, such as 1,8,64")
+    numbers = [int(number) for number in clients.split(",")]
+    texts = texts_of(Path(run), file)
+    script = str(Path(__file__).parent / "serve.py")
+    _show_service(measure_service([sys.executable, script, run], texts, numbers, seconds=seconds, requests=requests))
+
+
 @main.command(hidden=True)
 @click.argument("side")
 @click.argument("request", type=click.Path(exists=True))
@@ -78,6 +97,21 @@ def _measure(side: str, typed: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{SIDES[side]} failed: {' '.join(done.stderr.split())[-600:]}")
         values: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return values
+
+
+def _show_service(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="one text a request, kept connections", title_justify="left")
+    for name in ("micro-batching", "clients", "requests/s", "p50 ms", "p99 ms", "statuses"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(row["statuses"].items()))
+        milliseconds = (f"{1000 * row[name]:.1f}" for name in ("p50", "p99"))
+        batching = "on" if row["batching"] else "off"
+        table.add_row(batching, str(row["clients"]), f"{row['requests_per_second']:.1f}", *milliseconds, statuses)
+    Console(width=120).print(table)
 
 
 def _show(results: dict[str, list[dict[str, Any]]]) -> None:

@@ -1,0 +1,92 @@
+"""A run behind scripts/serve.py under load, with and without micro-batching; on this machine alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from registry.serving.load import put_load
+
+START_SECONDS = 120.0
+TEXTS = 512
+
+
+def texts_of(run: Path, file: str | None) -> list[str]:
+    """Texts to send: the lines of `file`, else of the run's saved validation predictions.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    try:
+        if file is not None:
+            texts = Path(file).read_text(encoding="utf-8").splitlines()
+        else:
+            lines = (run / "predictions" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+            rows = [json.loads(line) for line in lines]
+            texts = [row["text"] if "text" in row else row["question"] for row in rows]
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{file or run}: no texts to send ({error}); give a file of lines with --file") from None
+    return [text for text in texts if text.strip()][:TEXTS]
+
+
+def measure_service(
+    command: Sequence[str], texts: Sequence[str], clients: Sequence[int], *, seconds: float, requests: int
+) -> list[dict[str, Any]]:
+    """One row for each way of serving and number of clients: requests/s, p50 and p99 (seconds), statuses."""
+    rows = []
+    for batching in (True, False):
+        with served([*command, "--batching" if batching else "--no-batching"]) as address:
+            for number in clients:
+                bodies: list[dict[str, object]] = [{"texts": [text]} for text in texts]
+                found = put_load(address, "/predict", bodies, clients=number, requests=requests, seconds=seconds)
+                rows.append(
+                    {
+                        "batching": batching,
+                        "clients": number,
+                        "requests_per_second": found.requests_per_second,
+                        "p50": found.percentile(50),
+                        "p99": found.percentile(99),
+                        "statuses": dict(found.statuses),
+                    }
+                )
+    return rows
+
+
+@contextlib.contextmanager
+def served(command: Sequence[str]) -> Iterator[str]:
+    """The address of a service that is ready; it is ended afterwards.
+
+    Raises:
+        ValueError: it did not become ready.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _ready(address):
+            if process.poll() is not None or time.monotonic() > until:
+                raise ValueError(f"the service did not start: {' '.join(command)}")
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/ready", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
