@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -203,7 +204,9 @@ def registered(record: Record) -> tuple[Task, ModelSpec]:
     task = tasks.REGISTRY.get_recorded(record.task.name, record.task.origin)
     spec = models.REGISTRY.get_recorded(record.model.name, record.model.origin)
     adapters = resolve(record.options, {}, {}).options.adapters
-    spec = adapted(with_options(spec, record.model.options), record.source, adapters)
+    # Whether a base may bring code is for the person who loads the run to say, not for the run.
+    source = dataclasses.replace(record.source, trust_remote_code=False)
+    spec = adapted(with_options(spec, record.model.options), source, adapters)
     return with_options(task, record.task.options), spec
 
 

@@ -1,15 +1,17 @@
-"""Runs scripts/train.py in forked children that kill themselves at a named phase.
+"""Runs scripts/train.py in forked children that meet a fault at a named phase.
 
     python tests/faults/driver.py request.json
 
-The request is a list of {"arguments": […], "phase": name or null, "nth": number}. Everything heavy is
-imported once, before the first fork. Answers with the exit status of each child, as JSON, on the last line.
+The request is a list of {"arguments": […], "phase": name or null, "nth": number, "fault": name}; faults are
+SIGKILL (the default), SIGTERM and "full", a disk that takes no more large files. Everything heavy is imported
+once, before the first fork. Answers with the exit status of each child, as JSON, on the last line.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import runpy
 import signal
 import sys
@@ -17,44 +19,53 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LARGE = 100_000
+"""Bytes: logs are smaller, weights larger."""
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 
 
-def die() -> None:
-    """What a power cut does."""
+FAULT = "SIGKILL"
+
+
+def strike() -> None:
+    """Let the fault of this child happen."""
     sys.stdout.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
+    if FAULT == "full":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGE, LARGE))
+    else:
+        os.kill(os.getpid(), signal.Signals[FAULT])
 
 
 def before(owner: Any, name: str, nth: int) -> None:
-    """Die at the n-th call of an attribute, before it does anything."""
+    """Strike at the n-th call of an attribute, before it does anything."""
     original, calls = getattr(owner, name), []
 
     def patched(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) == nth:
-            die()
+            strike()
         return original(*args, **kwargs)
 
     setattr(owner, name, patched)
 
 
 def after(owner: Any, name: str, nth: int) -> None:
-    """Die at the n-th call of an attribute, when it has done its work."""
+    """Strike at the n-th call of an attribute, when it has done its work."""
     original, calls = getattr(owner, name), []
 
     def patched(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         calls.append(1)
         if len(calls) == nth:
-            die()
+            strike()
         return result
 
     setattr(owner, name, patched)
 
 
 def phases() -> dict[str, Callable[[int], None]]:
-    """Named places in a run where a process can be killed: name -> how, at the n-th time."""
+    """Named places in a run where a fault can strike: name -> how, at the n-th time."""
     from accelerate import Accelerator
     from torch.optim.lr_scheduler import LambdaLR
 
@@ -71,6 +82,7 @@ def phases() -> dict[str, Callable[[int], None]]:
         "evaluation": lambda nth: before(evaluation, "infer", nth),
         "logging": lambda nth: before(progress.Progress, "write", nth),
         "best-model": lambda nth: before(progress, "save_model", nth),
+        "checkpoint": lambda nth: before(progress, "write_checkpoint", nth),
         "saving": lambda nth: after(resuming, "save_engine_state", nth),
         "publishing": lambda nth: before(Checkpoints, "_publish", nth),
         "renamed": lambda nth: after(Path, "rename", nth),
@@ -79,11 +91,13 @@ def phases() -> dict[str, Callable[[int], None]]:
     }
 
 
-def run(arguments: list[str], phase: str | None, nth: int) -> int:
+def run(arguments: list[str], phase: str | None = None, nth: int = 1, fault: str = "SIGKILL") -> int:
     """One training in a child; its exit status, negative for a signal."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    global FAULT
+    FAULT = fault
     if phase is not None:
         phases()[phase](nth)
     sys.argv = [str(TRAIN), *arguments]
@@ -107,7 +121,7 @@ def main() -> None:
     import transformers.models.bert.modeling_bert  # noqa: F401
 
     requests = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    statuses = [run(r["arguments"], r.get("phase"), r.get("nth", 1)) for r in requests]
+    statuses = [run(**request) for request in requests]
     print(json.dumps(statuses))
 
 

@@ -19,7 +19,7 @@ TIMES = ("samples_per_second", "tokens_per_second", "seconds", "peak_memory_mb")
 
 
 def drive(folder: Path, requests: Sequence[dict[str, Any]]) -> list[int]:
-    """Exit status of each training, one after the other (-9: it killed itself)."""
+    """Exit status of each training, one after the other (-9: it killed itself); `folder`/log holds what they said."""
     request = folder / "request.json"
     request.write_text(json.dumps(list(requests)), encoding="utf-8")
     environment = {
@@ -36,6 +36,7 @@ def drive(folder: Path, requests: Sequence[dict[str, Any]]) -> list[int]:
         env=environment,
         check=False,
     )
+    (folder / "log").write_text(done.stdout + done.stderr, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -21,6 +21,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from faults.kit import ROOT, differences
+from registry.run_directory import FINISHED, RunDirectory
 
 SMALL = [
     *("--max-train-rows", "320", "--max-validation-rows", "64", "--max-test-rows", "32", "--epochs", "3"),
@@ -69,6 +70,8 @@ def torture(folder: Path, config: str, options: Sequence[str], kills: int, draw:
         number += 1
         run, here = f"killed-{number}", 0
         while launch(folder, config, [*options, "--output-dir", run], draw.uniform(STARTING, length)) != 0:
+            if RunDirectory(folder / run).status() == FINISHED:  # all was written; only the launcher was still there
+                break
             here += 1
             if here == 3:  # then it may end in peace
                 assert launch(folder, config, [*options, "--output-dir", run], None) == 0, tail(folder)

@@ -1,0 +1,89 @@
+"""A run directory from a stranger: nothing in it chooses what is executed."""
+
+import json
+import pickle
+import shutil
+
+import pytest
+
+from registry import load_run
+from registry.models import resolve_model
+
+CANARY = "import pathlib; pathlib.Path({!r}).touch()\n"
+
+
+class Bomb:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return exec, (CANARY.format(str(self.path)),)
+
+
+@pytest.fixture
+def hostile(make_run, tmp_path):
+    """A finished run with everything in it that might make a careless reader run code, and the file that it touches."""
+    run, canary = tmp_path / "run", tmp_path / "canary"
+    shutil.copytree(make_run(), run)
+    for name in ("pytorch_model.bin", "adapter_model.bin", "training_args.bin", "tokenizer.pkl"):
+        (run / "model" / name).write_bytes(pickle.dumps(Bomb(canary)))
+    for name in ("code.py", "modeling.py", "custom_generate.py", "tokenization.py"):
+        (run / "model" / name).write_text(CANARY.format(str(canary)))
+    (run / "plugin.py").write_text(CANARY.format(str(canary)))
+    edit(
+        run / "model" / "config.json",
+        auto_map={"AutoConfig": "code.Config", "AutoModelForSequenceClassification": "modeling.Model"},
+        _attn_implementation="stranger/kernel",
+        attn_implementation="stranger/kernel",
+        experts_implementation="stranger/kernel",
+    )
+    edit(run / "model" / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization.Tokenizer", None]})
+    return run, canary
+
+
+def edit(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_code_and_pickles_in_it_do_not_run(hostile):
+    run, canary = hostile
+    answer = load_run(run).predict(["a good film"])[0]
+    assert answer["label"] in ("negative", "positive")
+    spec, source = resolve_model(str(run))
+    assert not source.trust_remote_code
+    assert not spec.trust_remote_code
+    assert not canary.exists()
+
+
+def test_weights_that_are_a_pickle_are_refused(hostile):
+    run, canary = hostile
+    (run / "model" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_run(run)
+    assert not canary.exists()
+
+
+def test_a_run_does_not_trust_its_own_base(hostile):
+    run, canary = hostile
+    record = json.loads((run / "run.json").read_text())
+    source = {**record["model"]["source"], "path": str(run / "model"), "trust_remote_code": True}
+    options = {**record["options"], "lora_rank": 2}
+    edit(run / "run.json", model={**record["model"], "source": source}, options=options)
+    (run / "model" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2}))
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_run(run)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "os:system", "code.py:Model", "registry.tasks:os"])
+def test_names_are_looked_up_and_nothing_else(hostile, name):
+    run, canary = hostile
+    record = json.loads((run / "run.json").read_text())
+    for part in ("task", "model"):
+        edit(run / "run.json", **{part: {**record[part], "name": name, "origin": {}}})
+        with pytest.raises(ValueError, match=r"unknown|comes from"):
+            load_run(run)
+        edit(run / "run.json", **record)
+    assert not canary.exists()
