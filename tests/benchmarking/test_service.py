@@ -10,6 +10,7 @@ from registry.benchmarking.service import measure_service, texts_of
 SERVE = Path(__file__).parents[2] / "scripts" / "serve.py"
 
 
+@pytest.mark.slow
 def test_a_served_run_answers_every_request_under_load(make_run, tmp_path):
     run = make_run("demo", "tiny")
     lines = tmp_path / "texts.txt"
