@@ -8,7 +8,7 @@ import torch
 from registry.options import OPTIMIZERS
 from registry.training.optimizers import build_optimizer
 
-RATES = {"lion8bit": 1e-3, "adafactor": 0.1, "lamb": 0.1}
+RATES = {"lion8bit": 1e-2, "adafactor": 0.1, "lamb": 0.1, "sgd": 1.0}
 
 
 def linear(width: int = 128) -> torch.nn.Linear:
