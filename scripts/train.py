@@ -78,6 +78,8 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     try:
         train(job, setup, progress)
         results = finish(job, setup, progress)
+        if accelerator.is_main_process:
+            reports.write_all(progress.directory.path)
     except Interrupted:
         progress.leave()
         screen.line(f"stopped at update {progress.state.update}; the same command goes on from there")
@@ -90,8 +92,6 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     finally:
         screen.stop()
         progress.close()
-    if accelerator.is_main_process:
-        reports.write_all(progress.directory.path)
     screen.closing(results, progress.directory.path)
     finish_engine(accelerator, setup.model)
 
