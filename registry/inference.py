@@ -95,11 +95,11 @@ def infer(
                 reduced = task.reduce(outputs, batch, head)
                 # The previous batch is fetched only now, so that a device never waits for the copy.
                 if pending is not None:
-                    results.append(_to_numpy(pending))
+                    results.append(to_numpy(pending))
                 pending = reduced
                 on_batch(len(indices))
         if pending is not None:
-            results.append(_to_numpy(pending))
+            results.append(to_numpy(pending))
     finally:
         model.train(was_training)
     return results
@@ -141,7 +141,8 @@ def to_device(batch: Batch, device: torch.device | str) -> Batch:
     return cast("Batch", moved)
 
 
-def _to_numpy(reduced: Mapping[str, Tensor]) -> Reduced:
+def to_numpy(reduced: Mapping[str, Tensor]) -> Reduced:
+    """Reduced tensors as arrays on the CPU; half precisions, which numpy lacks or rounds in, as float32."""
     import torch
 
     return {

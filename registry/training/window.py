@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from registry.heads import Head
+from registry.inference import to_numpy
 from registry.tasks.base import Batch, Metrics, Task
 
 
@@ -50,13 +51,7 @@ class TrainWindow:
 
     def take_reduced(self) -> list[dict[str, np.ndarray]]:
         """Reduced batches of this process since the last call, on the CPU."""
-        taken = [
-            {
-                name: value.float().cpu().numpy() if value.is_floating_point() else value.cpu().numpy()
-                for name, value in reduced.items()
-            }
-            for reduced in self._reduced
-        ]
+        taken = [to_numpy(reduced) for reduced in self._reduced]
         self._reduced.clear()
         return taken
 
