@@ -20,12 +20,7 @@ from registry.run_directory import (
     FINISHED,
     Record,
     RunDirectory,
-    choose_directory,
-    finish_run,
     read_json,
-    save_model,
-    write_json,
-    write_run,
 )
 
 if TYPE_CHECKING:
@@ -35,20 +30,6 @@ if TYPE_CHECKING:
 
     from registry.models.base import ModelSpec
     from registry.tasks.base import Examples, Task
-
-__all__ = [
-    "Record",
-    "Run",
-    "RunDirectory",
-    "choose_directory",
-    "finish_run",
-    "load_run",
-    "read_json",
-    "read_record",
-    "save_model",
-    "write_json",
-    "write_run",
-]
 
 T = TypeVar("T")
 
