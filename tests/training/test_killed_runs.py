@@ -16,7 +16,7 @@ PLACES = [
     ("schedule", 5),
     ("evaluation", 2),
     ("logging", 8),
-    ("best-model", 2),
+    ("best-model", 1),
     ("saving", 2),
     ("publishing", 3),
     ("renamed", 4),
