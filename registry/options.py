@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll")
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll", "folder")
 
 
 OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit", "lion8bit", "adafactor", "sgd", "lamb")
@@ -93,7 +93,7 @@ class Data:
     )
     validation_file: str | None = option(None, "Your own validation rows.")
     test_file: str | None = option(None, "Your own test rows.")
-    text_column: str | None = option(None, "Column with the text (qa: the question).")
+    text_column: str | None = option(None, "Column with the text (qa: the question); a,b are joined by a blank.")
     text_pair_column: str | None = option(None, "Column with the second text (qa: the context).")
     label_column: str | None = option(None, "Column with the label (qa: the answer); a,b,c are indicator columns.")
     tokens_column: str | None = option(None, "Column with the tokens; its number from 0 in a CoNLL file.")

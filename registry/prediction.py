@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.data.roles import FLAGS
+from registry.data.roles import FLAGS, TEXTS
 from registry.data.source import Roles, Source
 from registry.inference import EncodedColumns
 from registry.runs import Run
@@ -41,6 +41,21 @@ def text_rows(texts: Iterable[str]) -> Iterator[Row]:
     return (Row(text, {"row": number, "text": text}) for number, text in enumerate(texts))
 
 
+def pair_rows(run: Run, texts: Sequence[str], seconds: Sequence[str]) -> Iterator[Row]:
+    """Rows of texts, each with the second text of its place.
+
+    Raises:
+        ValueError: the run reads single texts, or there is not one second text for each.
+    """
+    roles = [name for name in run.task.inputs() if name in TEXTS]
+    if len(roles) != 2:
+        raise ValueError(f"--text-pair: this run reads single texts ({', '.join(run.task.inputs())})")
+    if len(texts) != len(seconds):
+        raise ValueError(f"{len(texts)} --text but {len(seconds)} --text-pair; give one for each")
+    items = (dict(zip(roles, pair, strict=True)) for pair in zip(texts, seconds, strict=True))
+    return (Row(item, {"row": number, **item}) for number, item in enumerate(items))
+
+
 def file_rows(run: Run, pattern: str, source: Source) -> Iterator[Row]:
     """Rows of a file or glob with the columns that the run predicts from; empty cells are empty texts.
 
@@ -58,7 +73,7 @@ def file_rows(run: Run, pattern: str, source: Source) -> Iterator[Row]:
         roles = {"text": source.columns["text"]}
     flags = {*roles, *(FLAGS.get(role, role) for role in roles)}
     columns = {role: column for role, column in source.columns.items() if role in flags}
-    for row in stream(pattern, roles=roles, columns=columns, format=source.format):
+    for row in stream(pattern, roles=roles, columns=columns, format=source.format, optional=()):
         item = {name: "" if value is None else value for name, value in row.items() if name != "row"}
         yield Row(item, {"row": row["row"], **item})
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry import models, tasks
 from registry.data.cleaning import Cleaner
+from registry.data.source import source_of
 from registry.inference import EncodedColumns, EncodedExamples, Reduced, batch_indices, infer
 from registry.models.adapters import adapted
 from registry.options import Options, resolve
@@ -184,11 +185,11 @@ def registered(record: Record) -> tuple[Task, ModelSpec]:
     """The registered task and model that a record names, with its options set on them."""
     task = tasks.REGISTRY.get_recorded(record.task.name, record.task.origin)
     spec = models.REGISTRY.get_recorded(record.model.name, record.model.origin)
-    adapters = resolve(record.options, {}, {}).options.adapters
+    options = resolve(record.options, {}, {}).options
     # Whether a base may bring code is for the person who loads the run to say, not for the run.
     source = dataclasses.replace(record.source, trust_remote_code=False)
-    spec = adapted(with_options(spec, record.model.options), source, adapters)
-    return with_options(task, record.task.options), spec
+    spec = adapted(with_options(spec, record.model.options), source, options.adapters)
+    return with_options(task, record.task.options).for_columns(source_of(options.data).columns), spec
 
 
 def load_tokenizer(directory: RunDirectory, spec: ModelSpec) -> PreTrainedTokenizerBase:

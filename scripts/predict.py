@@ -1,6 +1,7 @@
 """Predict with a trained run: texts, a file of any size, or lines of standard input; JSON lines come out.
 
 python scripts/predict.py runs/sst2-roberta-base-1 --text "a moving film" --text "a dull one"
+python scripts/predict.py runs/mnli-roberta-base-1 --text "It rains." --text-pair "It is dry."
 python scripts/predict.py runs/sst2-roberta-base-1 --file reviews.csv --output predictions.jsonl
 python scripts/predict.py runs/sst2-roberta-base-1                 # type texts, one a line
 """
@@ -26,28 +27,31 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run")
 @click.option("--text", "texts", multiple=True, help="A text to predict; repeatable.")
+@click.option("--text-pair", "pairs", multiple=True, help="Second text of each --text, in order (qa: its context).")
 @click.option("--file", help="Rows to predict: a file or quoted glob, of any size and format.")
 @click.option("--output", type=click.Path(dir_okay=False), help="Write here instead of to standard output.")
 @file_options
 @run_options
 @friendly
-def main(run: str, texts: tuple[str, ...], file: str | None, output: str | None, **options: Any) -> None:
+def main(
+    run: str, texts: tuple[str, ...], pairs: tuple[str, ...], file: str | None, output: str | None, **options: Any
+) -> None:
     """Print one JSON object for each text: labels with scores, entities, ranked answers or filled masks.
 
     RUN is a run directory, or what scripts/export.py made of one (with --engine onnx).
     """
     from registry.prediction import predict_rows, to_line, write_lines
 
-    if texts and file:
+    if (texts or pairs) and file:
         raise ValueError("--text and --file exclude each other; give one of them")
     if output and not Path(output).absolute().parent.is_dir():
         raise ValueError(f"--output {output}: its directory does not exist")
     loaded = open_run(run, options)
-    if file is None and not texts and sys.stdin.isatty():
+    if file is None and not texts and not pairs and sys.stdin.isatty():
         converse(loaded)
         return
     with counting(shown=bool(output) and sys.stderr.isatty()) as on_rows:
-        lines = predict_rows(loaded, rows_of(loaded, texts, file, options), on_rows)
+        lines = predict_rows(loaded, rows_of(loaded, texts, pairs, file, options), on_rows)
         if output:
             write_lines(Path(output), lines)
         else:
@@ -55,12 +59,16 @@ def main(run: str, texts: tuple[str, ...], file: str | None, output: str | None,
                 click.echo(to_line(line))
 
 
-def rows_of(run: Run, texts: tuple[str, ...], file: str | None, options: dict[str, Any]) -> Iterator[Row]:
+def rows_of(
+    run: Run, texts: tuple[str, ...], pairs: tuple[str, ...], file: str | None, options: dict[str, Any]
+) -> Iterator[Row]:
     """The rows to predict: of the file, else the texts, else the lines of standard input."""
-    from registry.prediction import file_rows, text_rows
+    from registry.prediction import file_rows, pair_rows, text_rows
 
     if file is not None:
         return file_rows(run, file, file_source(run, options))
+    if pairs:
+        return pair_rows(run, texts, pairs)
     return text_rows(texts or (line.rstrip("\r\n") for line in sys.stdin))
 
 

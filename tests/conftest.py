@@ -46,6 +46,7 @@ def write_finished_run(
 
     resolved = resolve({"task": task_name, "model": model_name, "max_train_rows": 200, **options}, {}, {}).options
     task = with_options(tasks.get(task_name), resolved.run.task_option)
+    task = task.for_columns(source_of(resolved.data).columns)
     spec, source = models.resolve_model(model_name)
     spec = with_options(spec, model_options)
     prepared = prepare(task.load(source_of(resolved.data)), resolved.splits, resolved.cleaning)

@@ -41,13 +41,13 @@ def _load(hub: str, subset: str | None, revision: str | None) -> Mapping[str, Da
 def _chunks(name: str, dataset: Dataset) -> Chunks:
     import pyarrow as pa
 
-    from registry.data.formats.chunks import CHUNK, Chunk
+    from registry.data.formats.chunks import Chunk, rows_of_size
     from registry.data.formats.parquet import as_text, class_names
 
     classes = class_names(dataset.features.arrow_schema)
     table = dataset.data.table
     seen = 0
-    for batch in table.to_batches(max_chunksize=CHUNK):
+    for batch in table.to_batches(max_chunksize=rows_of_size(table.nbytes, len(table))):
         yield (
             name,
             Chunk(as_text(pa.Table.from_batches([batch]), classes), range(seen + 1, seen + 1 + len(batch)), "row"),

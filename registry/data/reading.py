@@ -8,6 +8,7 @@ need not know where a row came from. Empty cells of a label or answer column are
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def file_chunks(pattern: str, format: FileFormat, lists: bool) -> Chunks:
     from registry.data.formats import expand, read_chunks
 
     rows = False
-    for path in expand(pattern):
+    for path in expand(pattern, folders=format.kind == "folder"):
         for chunk in read_chunks(path, format, lists):
             rows = True
             yield str(path), chunk
@@ -114,8 +115,9 @@ def _sources(
         for split, pattern in source.files.items():
             yield split, file_chunks(pattern, source.format, lists), True
     elif source.data_dir:
-        for split, pattern, format in _local_files(Path(source.data_dir), subset, hub_splits, local):
-            yield split, file_chunks(pattern, format, lists), False
+        for split, file in _local_files(Path(source.data_dir), subset, hub_splits, local):
+            chunks = file_chunks(file.path, file.format, lists)
+            yield split, _spelled_out(chunks, file.cells) if file.cells else chunks, False
     elif hub:
         from registry.data.hub import hub_chunks
 
@@ -127,8 +129,8 @@ def _sources(
 
 def _local_files(
     folder: Path, subset: str | None, hub_splits: Mapping[str, str], local: Local
-) -> Iterator[tuple[str, str, FileFormat]]:
-    """(split, path or glob, format) of a local copy: the publisher's layout, else parquet as on the Hub."""
+) -> Iterator[tuple[str, LocalFile]]:
+    """(split, file with its whole path) of a local copy: the publisher's layout, else parquet as on the Hub."""
     if not folder.is_dir():
         raise ValueError(f"--data-dir {folder}: no such directory")
     files = {split: file if isinstance(file, LocalFile) else LocalFile(file) for split, file in local.items()}
@@ -136,13 +138,25 @@ def _local_files(
     if found:
         if "train" in files and "train" not in found:
             raise ValueError(f"--data-dir {folder}: {files['train'].path} is missing (there is {_names(found)})")
-        yield from ((split, str(folder / file.path), file.format) for split, file in found.items())
+        yield from ((split, replace(file, path=str(folder / file.path))) for split, file in found.items())
         return
     parquet = {split: _parquet(folder, subset, theirs) for split, theirs in (hub_splits or _same()).items()}
     if not any(parquet.values()):
         layout = f"{_names(files)} or " if files else ""
         raise ValueError(f"--data-dir {folder}: expected {layout}parquet files such as train-00000-of-00001.parquet")
-    yield from ((split, found, FileFormat("parquet")) for split, found in parquet.items() if found)
+    yield from ((split, LocalFile(path, FileFormat("parquet"))) for split, path in parquet.items() if path)
+
+
+def _spelled_out(chunks: Chunks, cells: Mapping[str, Mapping[str, str]]) -> Chunks:
+    """The chunks with the cells of some columns replaced; one that is not in the table stays."""
+    import pyarrow as pa
+
+    for name, chunk in chunks:
+        table = chunk.table
+        for column, meanings in cells.items():
+            values = [meanings.get(value, value) for value in table[column].to_pylist()]
+            table = table.set_column(table.column_names.index(column), column, pa.array(values, pa.string()))
+        yield name, replace(chunk, table=table)
 
 
 def _parquet(folder: Path, subset: str | None, split: str) -> str:

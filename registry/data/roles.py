@@ -31,7 +31,7 @@ _SET = ("1", "1.0", "true", "yes", "y", "x")
 
 @dataclass(frozen=True)
 class Choice:
-    """The source's column for a role; several: indicator columns whose names become the row's list."""
+    """The source's column for a role; several: texts to be joined, or indicator columns whose names become a list."""
 
     columns: tuple[str, ...]
 
@@ -81,7 +81,7 @@ def apply(table: pa.Table, choices: Choices, where: str) -> pa.Table:
     columns: dict[str, Any] = {}
     for role, choice in choices.items():
         if len(choice.columns) > 1:
-            columns[role] = _indicated(table, choice.columns)
+            columns[role] = (_joined if role in TEXTS else _indicated)(table, choice.columns)
             continue
         name = choice.columns[0]
         # Rows of JSON may all lack a key that others have.
@@ -112,7 +112,7 @@ def _match(names: Sequence[str], wanted: Sequence[str], asked: bool) -> list[str
 
 
 def _named(names: Sequence[str], name: str) -> bool:
-    """A column's name, a place from the end in a column file ("-1"), or indicator columns "a,b,c"."""
+    """A column's name, a place from the end in a column file ("-1"), or several columns "a,b,c"."""
     if name in names:
         return True
     if name.startswith("-") and name[1:].isdigit():
@@ -145,6 +145,12 @@ def _indicated(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     flags = [pc.is_in(pc.utf8_lower(table[c]), value_set=pa.array(_SET)).to_pylist() for c in columns]
     rows = zip(*flags, strict=True)
     return pa.array([[c for c, on in zip(columns, row, strict=True) if on] for row in rows], pa.list_(pa.string()))
+
+
+def _joined(table: pa.Table, columns: Sequence[str]) -> Any:
+    """Texts of several columns (a title and its description) with a blank between; empty cells leave none."""
+    cells = (table[name].to_pylist() for name in columns)
+    return pa.array([" ".join(filter(None, row)) for row in zip(*cells, strict=True)], pa.string())
 
 
 def _label(column: Any) -> Any:

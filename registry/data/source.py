@@ -14,12 +14,14 @@ class FileFormat:
 
     Args:
         kind: "csv", "tsv", "jsonl", "json", "parquet", "text" (a row is a line), "first-blank" (two
-            columns, split at the first blank) or "conll" (a token a line, blank lines between
-            sentences); empty: by the file's suffix.
+            columns, split at the first blank), "conll" (a token a line, blank lines between
+            sentences) or "folder" (a row is a text file, its label the name of its folder); empty: by
+            the file's suffix.
         separator: between cells; empty: by kind and first line; " " is any run of blanks.
         quoting: whether quotation marks quote cells; None: in CSV yes, in TSV where all of them do.
         columns: names of the columns where the first line is a row already. Column files without
-            names have the columns "0", "1", … and "-1", "-2", … from the end.
+            names have the columns "0", "1", … and "-1", "-2", … from the end. In JSON: of rows that are arrays.
+        keys: of a JSON object, whose rows are read one after the other.
         header: a column file's first line names its columns.
         sentence: column whose value changes where a sentence begins, in files with one token a row.
         encoding: of text files.
@@ -30,6 +32,7 @@ class FileFormat:
     separator: str = ""
     quoting: bool | None = None
     columns: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     header: bool = False
     sentence: str = ""
     encoding: str = "utf-8"
@@ -38,10 +41,15 @@ class FileFormat:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A split's file (or glob) in a publisher's layout, where its suffix does not say how it is written."""
+    """A split's file (or glob) in a publisher's layout, where its suffix does not say how it is written.
+
+    Args:
+        cells: column -> cell -> what it stands for ({"label": {"1": "World"}}).
+    """
 
     path: str
     format: FileFormat = FileFormat()
+    cells: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 Local = Mapping[str, "str | LocalFile"]
@@ -50,7 +58,8 @@ Local = Mapping[str, "str | LocalFile"]
 Roles = Mapping[str, "str | Sequence[str]"]
 """Canonical column -> its name in the source, or the names it may have there (then one of them must be found).
 
-A name "a,b,c" that no column has stands for indicator columns: the row's list of those that are set.
+A name "a,b,c" that no column has stands for several: of texts, which are joined by blanks, or indicator
+columns, which give the row's list of those that are set.
 """
 
 

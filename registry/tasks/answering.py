@@ -8,6 +8,7 @@ from registry.tasks.qa import QuestionAnswering
 qa = QuestionAnswering(
     description="Your own questions, each with one of a closed set of answers",
     question=("question", "query", "text", "sentence"),
+    context=(),
     answer=("answer", "label", "category", "department", "class"),
 )
 boolq = QuestionAnswering(

@@ -186,6 +186,10 @@ class Task(abc.ABC):
     ) -> list[dict[str, Any]]:
         """What a person reads, one dictionary a row of `joined`; `examples` has the same rows in order."""
 
+    def for_columns(self, columns: Mapping[str, str]) -> Task:
+        """The task on files of which a person names these columns (role -> name): a second text makes pairs."""
+        return self
+
     def inputs(self) -> Roles:
         """Columns that a prediction is made from, and their names in a source; a bare text is the first of them."""
         return {name: source for name, source in self.roles.items() if name not in ("label", "answer", "tags")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,7 +33,8 @@ class Classification(Task):
     """Texts, or pairs of texts, and what to say of them.
 
     Args:
-        text, text_pair, label: columns of the source, or candidates of which one must be there.
+        text, text_pair, label: columns of the source, or candidates of which one must be there. No `text_pair`:
+            "" where there never is one, () where a person may name one (`for_columns`).
         labels: the label space by name, in index order; empty: the labels found in train. A source
             may hold indices into it, and -1 where there is no label.
         label_pattern: regular expression of the part of a cell that is the label.
@@ -62,6 +64,10 @@ class Classification(Task):
     def roles(self) -> Roles:
         pair = {"text_pair": self.text_pair} if self.text_pair else {}
         return {"text": self.text, **pair, "label": self.label}
+
+    def for_columns(self, columns: Mapping[str, str]) -> Classification:
+        pair = columns.get("text_pair")
+        return dataclasses.replace(self, text_pair=pair) if pair and self.text_pair == () else self
 
     def load(self, source: Source) -> DatasetDict:
         raw = strip_labels(self.read(source), self.label_pattern, self.unlabelled)
@@ -148,7 +154,7 @@ class Classification(Task):
         return [describe(scores, head, self.threshold) for scores in np.asarray(joined["scores"])]
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
-        return input_columns(items, self.inputs(), further="text_pair")
+        return input_columns(items, self.inputs())
 
     def sample(self) -> DatasetDict:
         return samples.classification(self.labels, self.problem, bool(self.text_pair))

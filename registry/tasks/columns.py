@@ -90,20 +90,17 @@ def one_per_row(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def input_columns(
-    items: Sequence[str | Mapping[str, Any]], names: Mapping[str, str | Sequence[str]], further: str = ""
+    items: Sequence[str | Mapping[str, Any]], names: Mapping[str, str | Sequence[str]]
 ) -> dict[str, list[Any]]:
     """Canonical columns, and `row`, of what somebody types or posts.
 
     Args:
         items: texts (of the first column), or dictionaries by canonical or source column name.
         names: canonical column -> its source name or candidates, as the task declares them.
-        further: a column that a person's own files may have though the task does not declare it.
 
     Raises:
         ValueError: an item lacks a column or has another type than text; names the item.
     """
-    if any(further in item for item in items if not isinstance(item, str)):
-        names = {**names, further: names.get(further, further)}
     columns: dict[str, list[Any]] = {"row": list(range(len(items)))}
     first = next(iter(names))
     for number, item in enumerate(items):
@@ -112,7 +109,10 @@ def input_columns(
             accepted = (canonical, *([source] if isinstance(source, str) else source))
             key = next((name for name in accepted if name and name in given), None)
             if key is None:
-                raise ValueError(f"item {number}: {canonical!r} is missing; it has {', '.join(given) or 'nothing'}")
+                needed = f" (this takes {' and '.join(names)})" if len(names) > 1 else ""
+                raise ValueError(
+                    f"item {number}: {canonical!r} is missing; it has {', '.join(given) or 'nothing'}{needed}"
+                )
             if not isinstance(given[key], str):
                 raise ValueError(f"item {number}: {key!r} must be text, not {type(given[key]).__name__}")
             columns.setdefault(canonical, []).append(given[key])

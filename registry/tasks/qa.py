@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,8 @@ class QuestionAnswering(Task):
     """Questions, with a context where there is one, and one of a closed set of answers.
 
     Args:
-        question, context, answer: columns of the source, or candidates of which one must be there.
+        question, context, answer: columns of the source, or candidates of which one must be there. No `context`:
+            "" where there never is one, () where a person may name one (`for_columns`).
         answers: the answers by name, in index order; empty: those found in train.
     """
 
@@ -62,6 +64,10 @@ class QuestionAnswering(Task):
     def roles(self) -> Roles:
         context = {"context": self.context} if self.context else {}
         return {"question": self.question, **context, "answer": self.answer}
+
+    def for_columns(self, columns: Mapping[str, str]) -> QuestionAnswering:
+        context = columns.get("text_pair")
+        return dataclasses.replace(self, context=context) if context and self.context == () else self
 
     def load(self, source: Source) -> DatasetDict:
         return name_column(self.read(source), "answer", self.answers)
@@ -154,7 +160,7 @@ class QuestionAnswering(Task):
         return list(examples.get("answer") or [None] * len(examples["row"]))
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
-        return input_columns(items, self.inputs(), further="context")
+        return input_columns(items, self.inputs())
 
     def sample(self) -> DatasetDict:
         return samples.qa(self.answers, bool(self.context))

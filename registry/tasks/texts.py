@@ -9,7 +9,9 @@ from registry.tasks.mlm import MaskedLM
 TEXT = ("text", "sentence", "review", "content", "document", "comment", "tweet", "headline", "title", "question")
 LABEL = ("label", "labels", "class", "category", "target", "sentiment", "intent", "score", "rating")
 
-classification = Classification(description="Your own texts and labels", text=TEXT, label=LABEL)
+classification = Classification(
+    description="Your own texts, or pairs of them, and labels", text=TEXT, text_pair=(), label=LABEL
+)
 mlm = MaskedLM(description="Masked language modelling on your own texts", text=TEXT)
 
 imdb = Classification(
@@ -17,17 +19,31 @@ imdb = Classification(
     hub="stanfordnlp/imdb",
     hub_splits={"train": "train", "test": "test"},
     labels=("neg", "pos"),
+    # The archive's folder aclImdb: train/neg and train/pos, but not train/unsup, which has no labels.
+    local={split: LocalFile(f"{split}/[np][eo][gs]", FileFormat("folder")) for split in ("train", "test")},
     max_length=256,
 )
 imdb_mlm = MaskedLM(
     description="Masked language modelling on the unlabelled reviews of IMDB",
     hub="stanfordnlp/imdb",
     hub_splits={"train": "unsupervised"},
+    local={"train": LocalFile("train/unsup", FileFormat("folder"))},
 )
+NEWS = ("World", "Sports", "Business", "Sci/Tech")
 ag_news = Classification(
     description="Topic of news in four classes (AG News)",
     hub="fancyzhx/ag_news",
-    labels=("World", "Sports", "Business", "Sci/Tech"),
+    text=("text", "title,description"),
+    labels=NEWS,
+    local={
+        split: LocalFile(
+            f"{split}.csv",
+            FileFormat("csv", separator=",", columns=("label", "title", "description")),
+            # The publisher counts from 1, the Hub's copy from 0.
+            cells={"label": {str(number): name for number, name in enumerate(NEWS, 1)}},
+        )
+        for split in ("train", "test")
+    },
 )
 trec = Classification(
     description="What a question asks for, in six classes (TREC)",
@@ -75,5 +91,9 @@ clinc150 = Classification(
     hub="clinc/clinc_oos",
     subset="plus",
     label="intent",
+    local={
+        split: LocalFile("data_full.json", FileFormat("json", columns=("text", "intent"), keys=(key, f"oos_{key}")))
+        for split, key in (("train", "train"), ("validation", "val"), ("test", "test"))
+    },
     max_length=48,
 )

@@ -104,6 +104,7 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     spec = with_options(spec, named.model_option, "--model-option")
     recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
     resolved = resolve(typed, config, recommended)
+    task = task.for_columns(source_of(resolved.options.data).columns)
     check_trackers(resolved.options.logging.tracker)
     if resolved.options.kernels.attention != "auto":
         spec = with_options(spec, {"attention": resolved.options.kernels.attention}, "--attention")

@@ -266,3 +266,21 @@ def test_glob_is_sorted(tmp_path: Path) -> None:
     for name in ("b.csv", "a.csv"):
         written(tmp_path / name, "text\nx\n")
     assert [path.name for path in expand(str(tmp_path / "*.csv"))] == ["a.csv", "b.csv"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "txt", "jsonl", "parquet"])
+def test_long_rows_make_short_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    for module in ("chunks", "json_files"):
+        monkeypatch.setattr(f"registry.data.formats.{module}.CHUNK_SIZE", 1000)
+    texts = [f"{number:03d}" * 50 for number in range(30)]
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table({"text": texts}), path, compression="none", use_dictionary=False)
+    elif suffix == "jsonl":
+        written(path, "".join(json.dumps({"text": text}) + "\n" for text in texts))
+    else:
+        written(path, "\n".join((["text"] if suffix == "csv" else []) + texts) + "\n")
+    chunks = list(read_chunks(path, FileFormat()))
+    assert [text for chunk in chunks for text in chunk.table["text"].to_pylist()] == texts
+    assert [place for chunk in chunks for place in chunk.places][-1] == (31 if suffix == "csv" else 30)
+    assert max(len(chunk.table) for chunk in chunks) <= 7

@@ -82,6 +82,12 @@ def test_indicator_columns_become_lists(tmp_path: Path) -> None:
     assert read(source, roles=TEXT)["train"]["label"][:] == [["toxic"], [], ["toxic", "insult"]]
 
 
+def test_several_text_columns_are_joined(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", "title,body,label\nOne,two three,a\nFour,,b\n")
+    source = Source(files={"train": str(train)}, columns={"text": "title,body"})
+    assert read(source, roles=TEXT)["train"]["text"][:] == ["One two three", "Four"]
+
+
 def test_column_full_of_numbers_is_no_text(tmp_path: Path) -> None:
     train = write(tmp_path / "train.csv", "text,label\n12,a\n-3.5,b\n1e4,a\n")
     with pytest.raises(

@@ -91,3 +91,17 @@ def test_every_family_is_scored(make_run, tmp_path, task, metric):
     result = run_evaluate(make_run(task), "--output", tmp_path / "scores.json")
     assert result.exit_code == 0, result.output
     assert read_json(tmp_path / "scores.json")[metric] >= 0
+
+
+def test_a_file_of_pairs_is_scored(make_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("REGISTRY_CACHE", str(tmp_path / "cache"))
+    rows = [{"a": f"house {i}", "b": f"door {i % 7}", "same": ["no", "yes"][i % 2]} for i in range(40)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {"text_column": "a", "text_pair_column": "b", "label_column": "same"}
+    run = make_run("classification", train_file=str(tmp_path / "train.jsonl"), **columns)
+    result = run_evaluate(run, "--file", tmp_path / "train.jsonl", "--output", tmp_path / "found.json")
+    assert result.exit_code == 0, result.output
+    predicted = [p["label"] for p in load_run(run).predict([{"text": r["a"], "text_pair": r["b"]} for r in rows])]
+    expected = accuracy_score([row["same"] for row in rows], predicted)
+    assert read_json(tmp_path / "found.json")["accuracy"] == pytest.approx(expected)
+    assert run_evaluate(run).exit_code == 0

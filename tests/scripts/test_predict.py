@@ -83,6 +83,49 @@ def test_what_is_wrong_is_said_in_one_line(make_run, arguments, message):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def pairs(make_run, tmp_path_factory):
+    """A run of pairs, and the file that it learned from."""
+    path = tmp_path_factory.mktemp("pairs") / "rows.jsonl"
+    rows = [{"a": f"house {i}", "b": f"door {i % 7}", "same": ["no", "yes"][i % 2]} for i in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {"text_column": "a", "text_pair_column": "b", "label_column": "same"}
+    return make_run("classification", train_file=str(path), **columns), path
+
+
+def test_pairs_are_answered_from_files_and_texts(pairs, tmp_path):
+    run, path = pairs
+    from_lines = lines(run_predict(run, "--file", path).stdout)
+    assert [(row["text"], row["text_pair"]) for row in from_lines[:2]] == [("house 0", "door 0"), ("house 1", "door 1")]
+    (tmp_path / "rows.csv").write_text("one,two\nhouse 8,door 1\n")
+    columns = ["--text-column", "one", "--text-pair-column", "two"]
+    (from_table,) = lines(run_predict(run, "--file", tmp_path / "rows.csv", *columns).stdout)
+    typed = ["--text", "house 8", "--text-pair", "door 1", "--text", "house 8", "--text-pair", "door 2"]
+    first, second = lines(run_predict(run, *typed).stdout)
+    assert first["scores"] == pytest.approx(from_table["scores"], abs=1e-6)
+    assert first["scores"] == pytest.approx(from_lines[8]["scores"], abs=1e-6)
+    assert first["scores"] != pytest.approx(second["scores"], abs=1e-6)
+    assert load_run(run).predict([{"text": "house 8", "text_pair": "door 1"}])[0]["scores"] == pytest.approx(
+        first["scores"]
+    )
+
+
+def test_a_run_of_pairs_says_what_it_lacks(pairs, make_run, tmp_path):
+    run, _ = pairs
+    (tmp_path / "rows.csv").write_text("a,c\nhouse,door\n")
+    for given, message in (
+        (["--text", "house"], "item 0: 'text_pair' is missing; it has text (this takes text and text_pair)"),
+        (["--text", "house", "--text", "b", "--text-pair", "c"], "2 --text but 1 --text-pair; give one for each"),
+        (["--file", tmp_path / "rows.csv"], "no column 'b'; the columns are a, c: choose with --text-pair-column"),
+    ):
+        result = run_predict(run, *given)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+    alone = run_predict(make_run(), "--text", "house", "--text-pair", "b")
+    assert alone.stderr == "error: --text-pair: this run reads single texts (text)\n"
+
+
 def test_a_missing_run_is_named():
     result = run_predict("runs/nothing-1", "--text", "a")
     assert (result.exit_code, result.stderr) == (2, "error: runs/nothing-1: no such run directory\n")

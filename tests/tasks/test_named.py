@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from datasets import DatasetDict
 from hub_repositories import DATA_SETS
 
 from registry import tasks
+from registry.data.places import where
 from registry.data.source import Source
 
 DATA = os.environ.get("REGISTRY_DATA")
@@ -146,3 +148,49 @@ def test_wnut_and_banking_and_chnsenticorp(tmp_path: Path) -> None:
     assert raw["train"][0] == {"row": 0, "text": "card, lost", "label": "lost_card"}
     raw = tasks.get("chnsenticorp").load(write(tmp_path, {"train.tsv": "label\ttext_a\n1\t很好\n"}))
     assert raw["train"][0] == {"row": 0, "text": "很好", "label": "positive"}
+
+
+def test_ag_news_without_a_header_counts_its_labels_from_1(tmp_path: Path) -> None:
+    rows = '"3","Oil up","Prices, ""again"", rise\\"\n"4","Chips",""\n"1","War","It goes on"\n'
+    raw = tasks.get("ag_news").load(write(tmp_path, {"train.csv": rows, "test.csv": '"2","Goal","Late"\n'}))
+    assert list(raw["train"]["text"]) == ['Oil up Prices, "again", rise\\', "Chips", "War It goes on"]
+    assert list(raw["train"]["label"]) == ["Business", "Sci/Tech", "World"]
+    assert raw["test"][0] == {"row": 0, "text": "Goal Late", "label": "Sports"}
+    with pytest.raises(ValueError, match=r"train.csv, line 1, column label: '5' is not a label"):
+        tasks.get("ag_news").load(write(tmp_path, {"train.csv": '"5","a","b"\n'}))
+
+
+def test_clinc_of_one_file_with_its_queries_out_of_scope(tmp_path: Path) -> None:
+    rows = {"oos_val": [["what", "oos"]], "val": [["hello", "greeting"]], "train": [["hi", "greeting"]]}
+    full = {**rows, "oos_train": [["why", "oos"]], "test": [["hey", "greeting"]], "oos_test": []}
+    raw = tasks.get("clinc150").load(write(tmp_path, {"data_full.json": json.dumps(full)}))
+    assert sizes(raw) == {"train": 2, "validation": 2, "test": 1}
+    assert raw["train"].to_list() == [
+        {"row": 0, "text": "hi", "label": "greeting"},
+        {"row": 1, "text": "why", "label": "oos"},
+    ]
+    with pytest.raises(ValueError, match=r"data_full.json: .* 'oos_train' is missing"):
+        tasks.get("clinc150").load(write(tmp_path, {"data_full.json": json.dumps(rows, indent=1)}))
+    full["train"] = [["hi", "greeting"], ["hi"]]
+    with pytest.raises(ValueError, match=r"data_full.json, train row 2: 1 cells, where text, intent are expected"):
+        tasks.get("clinc150").load(write(tmp_path, {"data_full.json": json.dumps(full)}))
+
+
+def test_imdb_as_its_archive_unpacks(tmp_path: Path) -> None:
+    for name in (
+        "train/pos/0_9.txt",
+        "train/neg/0_2.txt",
+        "train/neg/1_1.txt",
+        "train/unsup/0_0.txt",
+        "test/pos/1_7.txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name}<br />caf\u00e9", encoding="utf-8")
+    (tmp_path / "train" / "urls_neg.txt").write_text("http://…", encoding="utf-8")
+    raw = tasks.get("imdb").load(Source(data_dir=str(tmp_path)))
+    assert list(raw["train"]["label"]) == ["neg", "neg", "pos"]
+    assert raw["train"]["text"][1] == "train/neg/1_1.txt<br />caf\u00e9"
+    assert raw["test"].to_list() == [{"text": "test/pos/1_7.txt<br />caf\u00e9", "label": "pos", "row": 0}]
+    assert where(raw["train"], 1).endswith("train/neg, file 2")
+    unlabelled = tasks.get("imdb-mlm").load(Source(data_dir=str(tmp_path)))
+    assert unlabelled["train"].to_list() == [{"text": "train/unsup/0_0.txt<br />caf\u00e9", "row": 0}]

@@ -54,6 +54,8 @@ def read_chunks(path: Path, format: FileFormat, lists: bool = False) -> Iterator
         return text.read_first_blank(path, format)
     if kind == "text":
         return text.read_text(path, format)
+    if kind == "folder":
+        return text.read_folder(path, format)
     raise ValueError(f"--file-format: {kind!r} is not one of {', '.join(FORMATS)}")
 
 
@@ -80,15 +82,16 @@ def detect(path: Path, lists: bool = False) -> str:
     return kind
 
 
-def expand(pattern: str) -> list[Path]:
-    """The files that a path or glob names, sorted.
+def expand(pattern: str, folders: bool = False) -> list[Path]:
+    """The files, or with `folders` the folders, that a path or glob names, sorted.
 
     Raises:
         ValueError: there is none.
     """
-    if Path(pattern).is_file():
+    fits = Path.is_dir if folders else Path.is_file
+    if fits(Path(pattern)):
         return [Path(pattern)]
-    found = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
+    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if fits(path))
     if not found:
-        raise ValueError(f"{pattern}: no such file")
+        raise ValueError(f"{pattern}: no such {'folder' if folders else 'file'}")
     return found

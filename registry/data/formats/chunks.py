@@ -9,7 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 CHUNK = 20_000
-"""Rows a chunk: enough to amortise Arrow's overhead, few enough to bound memory."""
+"""Rows a chunk, at most: enough to amortise Arrow's overhead."""
+
+CHUNK_SIZE = 16 * 1024 * 1024
+"""Characters (of lists: items) after which a chunk ends, so that long rows take no more memory than short ones."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,21 @@ def gather(rows: Iterable[tuple[int, Sequence[Any]]], columns: Sequence[str], ki
     schema = pa.schema([(name, kind) for name in columns])
     places: list[int] = []
     cells: list[Sequence[Any]] = []
+    size = 0
     for place, row in rows:
         places.append(place)
         cells.append(row)
-        if len(cells) == CHUNK:
+        size += sum(map(len, row))
+        if len(cells) == CHUNK or size >= CHUNK_SIZE:
             yield Chunk(_table(cells, schema), places)
-            places, cells = [], []
+            places, cells, size = [], [], 0
     if cells:
         yield Chunk(_table(cells, schema), places)
+
+
+def rows_of_size(total: int, rows: int) -> int:
+    """How many rows make a chunk, where `rows` of them take `total` bytes."""
+    return max(1, min(CHUNK, CHUNK_SIZE * rows // max(total, 1)))
 
 
 def from_columns(columns: Mapping[str, pa.Array], places: Sequence[int], unit: str = "line") -> Chunk:

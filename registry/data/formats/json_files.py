@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from registry.data.formats.chunks import CHUNK, Chunk, from_columns
+from registry.data.formats.chunks import CHUNK, CHUNK_SIZE, Chunk, from_columns
 from registry.data.formats.lines import open_text
 from registry.data.source import FileFormat
 
@@ -27,7 +27,7 @@ def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """Rows of a JSON file; one that holds an object a line is read as JSON lines, whatever it is called."""
     with open_text(path, format) as text:
         first = next((line for line in text if line.strip()), "")
-    if first.lstrip().startswith("{") and _is_json(first):
+    if not format.keys and first.lstrip().startswith("{") and _is_json(first):
         yield from read_json_lines(path, format)
         return
     with open_text(path, format) as text:
@@ -35,7 +35,8 @@ def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
             loaded = json.load(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({_reason(error)})") from None
-    yield from _chunks(path, enumerate(_rows(path, loaded), 1), "row")
+    rows = _rows_of(path, loaded, format) if format.keys else _rows(path, loaded)
+    yield from _chunks(path, enumerate(rows, 1), "row")
 
 
 def _objects(path: Path, format: FileFormat) -> Iterator[tuple[int, Any]]:
@@ -73,10 +74,23 @@ def _rows(path: Path, loaded: Any) -> list[Any]:
     raise ValueError(f"{path}: expected an array of objects, one a row")
 
 
+def _rows_of(path: Path, loaded: Any, format: FileFormat) -> Iterator[Any]:
+    """The rows under the format's keys, one key after the other; arrays as objects with its columns."""
+    for key in format.keys:
+        if not isinstance(loaded, dict) or not isinstance(loaded.get(key), list):
+            raise ValueError(f"{path}: expected an object with the keys {', '.join(format.keys)}; {key!r} is missing")
+        for number, row in enumerate(loaded[key], 1):
+            if isinstance(row, list) and len(row) != len(format.columns):
+                expected = ", ".join(format.columns)
+                raise ValueError(f"{path}, {key} row {number}: {len(row)} cells, where {expected} are expected")
+            yield dict(zip(format.columns, row, strict=True)) if isinstance(row, list) else row
+
+
 def _chunks(path: Path, objects: Iterable[tuple[int, Any]], unit: str) -> Iterator[Chunk]:
     types: dict[str, str] = {}
     columns: dict[str, list[Any]] = {}
     places: list[int] = []
+    size = 0
     for place, row in objects:
         if not isinstance(row, dict):
             raise ValueError(f"{path}, {unit} {place}: expected an object with the columns, found {_type(row)}")
@@ -86,9 +100,10 @@ def _chunks(path: Path, objects: Iterable[tuple[int, Any]], unit: str) -> Iterat
         for name, values in columns.items():
             values.append(row.get(name))
         places.append(place)
-        if len(places) == CHUNK:
+        size += sum(len(value) for value in row.values() if isinstance(value, (str, list)))
+        if len(places) == CHUNK or size >= CHUNK_SIZE:
             yield _chunk(columns, types, places, unit)
-            columns, places = {name: [] for name in columns}, []
+            columns, places, size = {name: [] for name in columns}, [], 0
     if places:
         yield _chunk(columns, types, places, unit)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry.data.formats.chunks import CHUNK, Chunk
+from registry.data.formats.chunks import CHUNK, Chunk, rows_of_size
 from registry.data.source import FileFormat
 
 
@@ -26,7 +26,7 @@ def read_parquet(path: Path, format: FileFormat) -> Iterator[Chunk]:
         with pq.ParquetFile(path) as file:
             names = class_names(file.schema_arrow)
             seen = 0
-            for batch in file.iter_batches(batch_size=CHUNK):
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
                 table = as_text(pa.Table.from_batches([batch]), names)
                 yield Chunk(table, range(seen + 1, seen + 1 + len(batch)), "row")
                 seen += len(batch)
@@ -48,6 +48,12 @@ def as_text(table: pa.Table, names: dict[str, list[str]]) -> pa.Table:
         elif not pa.types.is_nested(field.type):
             columns[field.name] = _scalar_as_text(column, names.get(field.name))
     return pa.table({name: column for name, column in columns.items() if column is not None})
+
+
+def _batch_rows(metadata: Any) -> int:
+    """Rows of the file that make a chunk, by the row group with the longest ones."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return min((rows_of_size(group.total_byte_size, group.num_rows) for group in groups), default=CHUNK)
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:

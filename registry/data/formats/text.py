@@ -1,14 +1,15 @@
-"""Plain text, a row a line, whole or divided at the first blank."""
+"""Plain text: a row a line, whole or divided at the first blank, or a row a file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from registry.data.formats.chunks import Chunk, gather
-from registry.data.formats.lines import read_lines
+from registry.data.formats.lines import open_text, read_lines
 from registry.data.source import FileFormat
 
 
@@ -34,3 +35,15 @@ def read_first_blank(path: Path, format: FileFormat) -> Iterator[Chunk]:
                 yield number, cells
 
     yield from gather(rows(), format.columns or ("0", "1"), pa.string())
+
+
+def read_folder(path: Path, format: FileFormat) -> Iterator[Chunk]:
+    """Every .txt file of a folder, by name, as a row: its `text`, and the folder's name as `label`."""
+
+    def rows() -> Iterator[tuple[int, Sequence[str]]]:
+        for number, file in enumerate(sorted(path.glob("*.txt")), 1):
+            with open_text(file, format) as text:
+                yield number, [text.read().rstrip("\r\n"), path.name]
+
+    for chunk in gather(rows(), ("text", "label"), pa.string()):
+        yield replace(chunk, unit="file")
