@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from registry.models.layers import find_backbone
+from registry.training.allocator import keep_memory
+from registry.training.dropout import replace_dropout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +25,13 @@ def checkpoint_activations(module: nn.Module) -> None:
         raise ValueError(f"--gradient-checkpointing: {type(backbone).__name__} does not support it")
     enable: Any = backbone.gradient_checkpointing_enable
     enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # the reentrant form breaks DDP and frozen inputs
+
+
+def suit_processor(module: nn.Module, *, compiled: bool) -> None:
+    """Let training on CPUs keep freed memory and draw dropout cheaply, in place; compiled code draws its own."""
+    keep_memory()
+    if not compiled:
+        replace_dropout(module)
 
 
 def compile_module(module: nn.Module, *, zero_stage: int) -> None:

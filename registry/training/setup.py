@@ -16,7 +16,7 @@ from registry.training.batches import Updates
 from registry.training.control import Control
 from registry.training.engines import check_quantized, is_sharded, micro_batch_size, prepare_model, zero_stage
 from registry.training.evaluation import Scorer
-from registry.training.kernels import checkpoint_activations, compile_module
+from registry.training.kernels import checkpoint_activations, compile_module, suit_processor
 from registry.training.objectives import Objective
 from registry.training.optimizers import build_optimizer
 from registry.training.param_groups import build_param_groups, describe_groups
@@ -87,6 +87,8 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     optimizer, schedule = build_optimization(options.optimization, groups, total, sharded=is_sharded(accelerator))
     if options.kernels.gradient_checkpointing:
         checkpoint_activations(module)
+    if accelerator.device.type == "cpu":
+        suit_processor(module, compiled=options.kernels.compile)
     if options.kernels.compile:
         compile_module(module, zero_stage=zero_stage(accelerator))
     model, prepared_optimizer = prepare_model(accelerator, module, optimizer)
