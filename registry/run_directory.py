@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
+OLD_MODEL = ".model-old"
 RECORDED_VERSIONS = (
     "finetune-registry",
     "torch",
@@ -175,14 +176,19 @@ def write_run(directory: RunDirectory, record: Record, *, replace: bool = False)
     write_json(directory.run_json, record.to_json())
 
 
+def record_results(directory: RunDirectory, **results: Any) -> None:
+    """Add what training found out to `run.json`."""
+    write_json(directory.run_json, {**read_json(directory.run_json), **results})
+
+
 def interrupt_run(directory: RunDirectory) -> None:
     """Mark a run that was asked to stop and has saved itself: the same command goes on from there."""
-    write_json(directory.run_json, {**read_json(directory.run_json), "status": INTERRUPTED})
+    record_results(directory, status=INTERRUPTED)
 
 
-def finish_run(directory: RunDirectory, **results: Any) -> None:
-    """Mark a run finished, the last thing that training writes; `results` are added to `run.json`."""
-    write_json(directory.run_json, {**read_json(directory.run_json), **results, "status": FINISHED})
+def finish_run(directory: RunDirectory) -> None:
+    """Mark a run finished, the last thing of all: whatever it leaves, the report too, is there."""
+    record_results(directory, status=FINISHED)
 
 
 def save_model(
@@ -203,7 +209,7 @@ def save_model(
         spec.save(module, state_dict, fresh)
         tokenizer.save_pretrained(fresh)
         fresh.chmod(0o755)
-        old = directory.path / ".model-old"
+        old = directory.path / OLD_MODEL
         shutil.rmtree(old, ignore_errors=True)
         if directory.model.exists():
             directory.model.rename(old)
@@ -213,6 +219,15 @@ def save_model(
         raise OSError(f"the model cannot be written ({error})") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def tidy(directory: RunDirectory) -> None:
+    """Put in order what a killed process left half-written; a model that was being replaced is in its place again."""
+    old = directory.path / OLD_MODEL
+    if old.is_dir() and not directory.model.exists():
+        old.rename(directory.model)
+    for left in [*directory.path.glob(".model-*"), *directory.checkpoints.glob(".*.unfinished")]:
+        shutil.rmtree(left)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -47,6 +47,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     from registry import reports
     from registry.inference import Interrupted
     from registry.reports.terminal import Screen
+    from registry.run_directory import finish_run
     from registry.training.assembly import assemble
     from registry.training.engines import build_accelerator, first_process_first
     from registry.training.engines import finish as finish_engine
@@ -80,6 +81,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
         results = finish(job, setup, progress)
         if accelerator.is_main_process:
             reports.write_all(progress.directory.path)
+            finish_run(progress.directory)
     except Interrupted:
         progress.leave()
         screen.line(f"stopped at update {progress.state.update}; the same command goes on from there")

@@ -110,7 +110,9 @@ def _tiles(run: RunRecord, splits: list[SplitReport]) -> Iterator[tuple[str, str
         yield "throughput", f"{number(train['samples_per_second'])} /s", f"training rows; {tokens}".rstrip("; ")
     if "seconds" in train:
         updates = f"{number(run.metrics.get('updates', 0))} updates"
-        yield "training time", duration(train["seconds"]), f"{updates}, {number(run.metrics.get('epochs', 0))} epochs"
+        epochs = f"{number(run.metrics.get('epochs', 0))} epochs"
+        saving = f"; {train['checkpoint_share']:.1%} more for checkpoints" if train.get("checkpoint_share") else ""
+        yield "training time", duration(train["seconds"]), f"{updates}, {epochs}{saving}"
     if "peak_memory_mb" in train:
         yield "peak memory", bytes_(train["peak_memory_mb"]), str(run.run.get("device", ""))
     if total := train.get("parameters"):

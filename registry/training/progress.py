@@ -140,6 +140,11 @@ class Progress:
             interrupt_run(self.directory)
         self.close()
 
+    def sync(self) -> None:
+        """Everything logged so far is on disk when this returns."""
+        if self.log is not None:
+            self.log.sync()
+
     def close(self) -> None:
         """Flush and close the log, and let others have the run directory."""
         if self.log is not None:
@@ -222,8 +227,8 @@ class Progress:
         """Write a checkpoint; where the disk refuses it, the older ones stay."""
         self._settle()
         self._tick()
+        self.sync()
         if self.log is not None:
-            self.log.sync()
             self.state.logged = self.log.lines
         try:
             self.checkpoints.save(
@@ -237,7 +242,9 @@ class Progress:
                     f"({error.strerror or error}); the older ones stand (--save-failure continue trains on)"
                 ) from None
             self.display.line(f"checkpoint {self.state.update} could not be written ({error}); training goes on")
-        self._saved_at, self._since = time.monotonic(), time.perf_counter()
+        self._saved_at, now = time.monotonic(), time.perf_counter()
+        self.state.saving += now - self._since
+        self._since = now
 
     def asked_to_stop(self) -> bool:
         """Whether any process was asked to stop; the same answer everywhere."""

@@ -22,9 +22,10 @@ from registry.run_directory import (
     Record,
     RunDirectory,
     choose_directory,
-    finish_run,
     read_json,
+    record_results,
     save_model,
+    tidy,
     write_json,
     write_run,
 )
@@ -58,6 +59,7 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     lock = RunLock(directory.path)
     if main:
         lock.acquire()
+        tidy(directory)
         if continues:
             check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
         write_run(directory, record_of(job), replace=not continues)
@@ -71,6 +73,8 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     facts = facts_of(job, setup)
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
     if checkpoint is not None:
+        if main and resume != "auto":
+            checkpoints.forget_after(checkpoint)
         display.line(f"continuing {directory.path} from update {state.update}")
     return Progress(
         job, setup, directory, state, display, checkpoints=checkpoints, checkpoint=checkpoint, facts=facts, lock=lock
@@ -160,8 +164,8 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
                 **results,
             },
         )
-        progress.close()
-        finish_run(
+        progress.sync()
+        record_results(
             directory,
             primary_metric=progress.metric,
             minimize=progress.minimize,
@@ -196,13 +200,15 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
 
 
 def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
-    """Speed, memory and time of the training loop, evaluation and checkpoints excluded."""
+    """Speed, memory and time of the training loop, evaluation and checkpoints excluded; what checkpoints cost it."""
     state = progress.state
     seconds = max(state.seconds, 1e-9)
     return {
         "samples_per_second": state.examples / seconds,
         "tokens_per_second": state.tokens / seconds,
         "seconds": state.seconds,
+        "checkpoint_seconds": state.saving,
+        "checkpoint_share": state.saving / (seconds + state.saving),
         "peak_memory_mb": peak_memory_mb(setup.accelerator.device),
         "skipped_updates": state.skipped,
         "precision": setup.precision.name,

@@ -16,6 +16,7 @@ class LoopState:
         stale: evaluations since the best one, for patience.
         examples, tokens, seconds: trained so far, over all processes; evaluation and checkpoints
             are not in the seconds.
+        saving: seconds spent on checkpoints.
         skipped: updates whose gradients overflowed (fp16).
         evaluated, averaged: update of the last evaluation, and of the last snapshot in the average.
         stopped_early: patience ran out.
@@ -29,6 +30,7 @@ class LoopState:
     examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    saving: float = 0.0
     skipped: int = 0
     evaluated: int | None = None
     averaged: int = 0

@@ -14,7 +14,10 @@ from registry.run_log import read_log
 
 DRIVER = Path(__file__).parent / "driver.py"
 ROOT = Path(__file__).parents[2]
-TIMES = ("samples_per_second", "tokens_per_second", "seconds", "peak_memory_mb")
+TIMES = (
+    *("samples_per_second", "tokens_per_second", "seconds", "peak_memory_mb"),
+    *("checkpoint_seconds", "checkpoint_share"),
+)
 """What may differ between a run and one that was killed."""
 
 

@@ -1,120 +1,208 @@
-"""Random kills of real launches, over engines and kinds of training; prints a table of what survived.
+"""Kills of real trainings at random moments, over engines and kinds of training; prints a table of what survived.
 
-make torture                       # or: python tests/faults/torture.py --kills 50 --only ddp
+make torture                       # or: python tests/faults/torture.py --kills 50 --only ddp --output kills.md
+
+A run is killed again and again until it ends, and must then be what a launched run that was never killed is, to the
+last bit. Of several processes either all are killed at once, as a power cut does, or one, whose partners must notice.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import json
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
-import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from faults.kit import ROOT, differences
-from registry.run_directory import FINISHED, RunDirectory
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+from faults.kit import differences  # noqa: E402
+from faults.launches import POLL, ended, fork, launch, locked_by, prepare, tail, work  # noqa: E402
+from registry.run_directory import FINISHED, RunDirectory  # noqa: E402
 
 SMALL = [
-    *("--max-train-rows", "320", "--max-validation-rows", "64", "--max-test-rows", "32", "--epochs", "3"),
+    *("--max-train-rows", "240", "--max-validation-rows", "64", "--max-test-rows", "32", "--epochs", "3"),
     *("--micro-batch-size", "8", "--evaluate-every", "7", "--log-every", "3", "--checkpoint-every", "4", "--keep", "2"),
 ]
+"""24 updates (`UPDATES`) of several micro-batches each; evaluations and checkpoints seldom coincide."""
 CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "one process, fp32": ("", []),
     "one process, bf16": ("", ["--precision", "bf16"]),
     "one process, LoRA": ("", ["--lora-rank", "4"]),
     "one process, augmentation, patience": ("", ["--augment-delete", "0.2", "--patience", "4"]),
     "one process, masked LM": ("", ["--task", "demo-mlm"]),
+    "one process, NER, averaged weights": ("", ["--task", "demo-ner", "--ema-decay", "0.9"]),
     "DDP x 2, fp32": ("cpu_ddp", []),
+    "DDP x 2, bf16": ("cpu_ddp", ["--precision", "bf16"]),
+    "DDP x 2, LoRA": ("cpu_ddp", ["--lora-rank", "4"]),
     "ZeRO-1 x 2, fp32": ("deepspeed_zero1_cpu", []),
     "ZeRO-2 x 2, fp32": ("deepspeed_zero2_cpu", []),
+    "ZeRO-2 x 2, bf16": ("deepspeed_zero2_cpu", ["--precision", "bf16"]),
+    "ZeRO-2 x 2, LoRA": ("deepspeed_zero2_cpu", ["--lora-rank", "4"]),
     "ZeRO-3 x 2, fp32": ("deepspeed_zero3_cpu", []),
+    "ZeRO-3 x 2, LoRA": ("deepspeed_zero3_cpu", ["--lora-rank", "4"]),
 }
-STARTING = 4.0
-"""Seconds before which nothing has happened yet that a kill could harm."""
+UPDATES = 24
+KILLS_A_RUN = 10
+LEAST = 0.2
+"""Share of a whole run's time over which kills are drawn at its end, when no update is left: scoring, the report."""
+PATIENCE = 60.0
+"""Seconds that the partners of a killed process may take to notice on a busy machine."""
+
+
+@dataclass
+class Outcome:
+    """What became of the kills of a configuration.
+
+    Args:
+        survived: kills after which the run ended as one never killed.
+        writing: kills that left a half-written checkpoint or model behind.
+        alone: kills of one process of several; `hung` of them left a partner waiting, and `noticed` is the
+            longest time in seconds until all partners of the others had ended.
+        checkpoint_share: of the time of a training that is never killed.
+        wrong: what differed.
+    """
+
+    configuration: str
+    tried: int = 0
+    survived: int = 0
+    writing: int = 0
+    alone: int = 0
+    hung: int = 0
+    noticed: float = 0.0
+    checkpoint_share: float = 0.0
+    wrong: list[str] = dataclasses.field(default_factory=list)
 
 
 @click.command()
 @click.option("--kills", default=50, show_default=True, help="Kills for each configuration.")
 @click.option("--only", default="", help="Configurations whose name holds this text.")
 @click.option("--seed", default=0, show_default=True)
-def main(kills: int, only: str, seed: int) -> None:
-    """Kill each configuration at random times until it has been killed so often; compare the ends."""
-    draw = random.Random(seed)
-    failed = False
-    for name, (config, options) in CONFIGURATIONS.items():
-        if only.lower() not in name.lower():
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            tried, same = torture(Path(folder), config, options, kills, draw)
-        failed |= tried != same
-        click.echo(f"{name:40} {same}/{tried} kills survived bit for bit")
-    sys.exit(failed)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The table as .md or .json, too.")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Work here, and keep what is wrong.")
+def main(kills: int, only: str, seed: int, output: Path | None, folder: Path | None) -> None:
+    """Kill each configuration at random moments until it has been killed so often; compare the ends."""
+    outcomes = []
+    with tempfile.TemporaryDirectory() as temporary:
+        prepare(folder or Path(temporary))
+        for name, (config, options) in CONFIGURATIONS.items():
+            if only.lower() in name.lower():
+                place = (folder or Path(temporary)) / str(len(outcomes))
+                place.mkdir(parents=True)
+                outcomes.append(
+                    torture(place, name, config, [*SMALL, *options], kills, random.Random(f"{seed} {name}"))
+                )
+                click.echo(f"{name}: {outcomes[-1].survived} of {outcomes[-1].tried} kills survived bit for bit")
+                if output is not None:  # after every configuration: this takes long
+                    output.write_text(json_of(outcomes) if output.suffix == ".json" else table(outcomes))
+    click.echo(table(outcomes))
+    sys.exit(any(outcome.survived != outcome.tried or outcome.hung for outcome in outcomes))
 
 
-def torture(folder: Path, config: str, options: Sequence[str], kills: int, draw: random.Random) -> tuple[int, int]:
-    """(kills tried, kills after which the run ended as the whole one did)."""
-    started = time.monotonic()
-    assert launch(folder, config, [*options, "--output-dir", "whole"], None) == 0, tail(folder)
-    length = time.monotonic() - started
-    tried = same = number = 0
-    while tried < kills:
+def torture(folder: Path, name: str, config: str, options: Sequence[str], kills: int, draw: random.Random) -> Outcome:
+    """Kill runs of one configuration so often, and compare each with one that was launched and left alone."""
+    outcome, number = Outcome(name), 0
+    environments = launch(folder, config, options, "whole")
+    trained = json.loads((folder / "whole" / "metrics.json").read_text(encoding="utf-8"))
+    outcome.checkpoint_share = trained["train"]["checkpoint_share"]
+    start = partial(fork, folder, environments, options)
+    seconds = measured(folder, start)
+    while outcome.tried < kills:
         number += 1
-        run, here = f"killed-{number}", 0
-        while launch(folder, config, [*options, "--output-dir", run], draw.uniform(STARTING, length)) != 0:
-            if RunDirectory(folder / run).status() == FINISHED:  # all was written; only the launcher was still there
+        run, here = folder / f"killed-{number}", 0
+        while not finished(run) and here < min(KILLS_A_RUN, kills - outcome.tried):
+            if not killed(run, start, seconds, draw, outcome):
                 break
             here += 1
-            if here == 3:  # then it may end in peace
-                assert launch(folder, config, [*options, "--output-dir", run], None) == 0, tail(folder)
-                break
-        tried += here
-        same += here * (not differences(folder / "whole", folder / run))
-    return tried, same
+        if not finished(run):
+            statuses = [ended(child) for child in start(run.name)]
+            assert finished(run), f"{run} {statuses}\n{tail(folder)}"
+        found = differences(folder / "whole", run)
+        outcome.tried += here
+        outcome.survived += here * (not found)
+        if found:
+            outcome.wrong.append(f"{run.name}: {', '.join(found)}")
+        else:
+            shutil.rmtree(run)
+    return outcome
 
 
-def tail(folder: Path) -> str:
-    """The last lines that the trainings have printed."""
-    return (folder / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
+def measured(folder: Path, start: Callable[[str], list[int]]) -> float:
+    """Processor time of a training from the moment when its run directory is locked; it must be the launched one."""
+    children = start("forked")
+    taken = work(until_locked(folder / "forked", children))[0]
+    assert [ended(child) for child in children[1:]] == [0] * len(children[1:]), tail(folder)
+    assert differences(folder / "whole", folder / "forked") == []
+    return taken
 
 
-def launch(folder: Path, config: str, arguments: Sequence[str], kill_after: float | None) -> int:
-    """Exit status of a launch; it and all that it started are killed after some seconds."""
-    script = [str(ROOT / "scripts" / "train.py"), *SMALL, *arguments]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
-    command = [*launcher, str(ROOT / "accelerate_configs" / f"{config}.yaml")] if config else [sys.executable]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "REGISTRY_CACHE": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(
-            [*command, *script], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            return process.wait(kill_after)
-        except subprocess.TimeoutExpired:
-            kill_all(psutil.Process(process.pid))
-            process.wait()
-            return -signal.SIGKILL
+def killed(run: Path, start: Callable[[str], list[int]], seconds: float, draw: random.Random, outcome: Outcome) -> bool:
+    """Start or continue a run and kill it at a moment drawn from what is left of it; False where it ended before."""
+    moment = draw.uniform(0, max(left(run), LEAST) * seconds)
+    children = start(run.name)
+    alone = draw.choice([None, *children]) if len(children) > 1 else None
+    if work(until_locked(run, children), moment)[1] is not None:
+        assert [ended(child) for child in children[1:]] == [0] * len(children[1:]), tail(run.parent)
+        return False
+    for child in children if alone is None else [alone]:
+        os.kill(child, signal.SIGKILL)
+    outcome.writing += any([*run.glob("checkpoints/.step-*"), *run.glob(".model-*")])
+    started = time.monotonic()
+    for child in children:
+        if ended(child, PATIENCE) is None:
+            outcome.hung += 1
+            os.kill(child, signal.SIGKILL)
+            ended(child)
+    if alone is not None:
+        outcome.alone += 1
+        outcome.noticed = max(outcome.noticed, time.monotonic() - started)
+    return True
 
 
-def kill_all(launcher: psutil.Process) -> None:
-    """Kill a launcher and its workers, which torchrun puts into sessions of their own, as a power cut does."""
-    launcher.suspend()  # it starts no one and tells no one any more
-    for process in [*launcher.children(recursive=True), launcher]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+def until_locked(run: Path, children: Sequence[int]) -> int:
+    """Wait until the first process has locked its run directory; its id."""
+    while locked_by(run) != children[0]:
+        assert ended(children[0], POLL) is None, tail(run.parent)
+    return children[0]
+
+
+def finished(run: Path) -> bool:
+    """Whether a run has ended in peace, or was killed when all was written."""
+    return RunDirectory(run).status() == FINISHED
+
+
+def left(run: Path) -> float:
+    """Share of the updates that come after the newest checkpoint."""
+    saved = [int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")]
+    return 1 - max(saved, default=0) / UPDATES
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes in Markdown."""
+    lines = [
+        "| configuration | kills | survived bit for bit | in half-written files | of one process alone | checkpoints |",
+        "|---|---|---|---|---|---|",
+    ]
+    for o in outcomes:
+        alone = f"{o.alone}; the others ended within {o.noticed:.1f} s, {o.hung} hung" if o.alone else ""
+        share = f"{o.checkpoint_share:.1%} of the time"
+        lines.append(f"| {o.configuration} | {o.tried} | {o.survived} | {o.writing} | {alone} | {share} |")
+        lines += [f"| {wrong} |" for wrong in o.wrong]
+    return "\n".join(lines) + "\n"
+
+
+def json_of(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes in JSON."""
+    return json.dumps([dataclasses.asdict(outcome) for outcome in outcomes], indent=1) + "\n"
 
 
 if __name__ == "__main__":
