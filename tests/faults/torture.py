@@ -147,7 +147,7 @@ def measured(folder: Path, start: Callable[[str], list[int]]) -> float:
 
 def killed(run: Path, start: Callable[[str], list[int]], seconds: float, draw: random.Random, outcome: Outcome) -> bool:
     """Start or continue a run and kill it at a moment drawn from what is left of it; False where it ended before."""
-    moment = draw.uniform(0, max(left(run), LEAST) * seconds)
+    moment = draw.random() ** 2 * max(left(run), LEAST) * seconds  # sooner rather than later: updates come first
     children = start(run.name)
     alone = draw.choice([None, *children]) if len(children) > 1 else None
     if work(until_locked(run, children), moment)[1] is not None:
