@@ -92,7 +92,11 @@ def export_run(run: Run, encoded: EncodedExamples, output: Path, *, int8: bool =
             onnxruntime=importlib.metadata.version("onnxruntime"),
         )
         # The tokenizer and the configurations that say how to load it; the weights are in the graph.
-        shutil.copytree(run.directory.model, RunDirectory(part).model, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(
+            run.directory.model,
+            RunDirectory(part).model,
+            ignore=shutil.ignore_patterns("*.safetensors", "adapter_config.json"),
+        )
         write_json(part / "run.json", run.record.to_json())
         write_json(part / DESCRIPTION_FILE, dataclasses.asdict(exported))
         part.chmod(0o755)

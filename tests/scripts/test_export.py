@@ -46,6 +46,17 @@ def test_onnx_answers_as_pytorch_does(make_run, tmp_path, model):
     assert not list((tmp_path / "onnx").rglob("*.safetensors"))
 
 
+def test_an_adapter_is_merged(train, tmp_path):
+    rows = ("--max-train-rows", "64", "--max-validation-rows", "32", "--max-test-rows", "8")
+    steps = ("--max-updates", "4", "--learning-rate", "0.01")
+    assert train("--lora-rank", "4", *rows, *steps, "--output-dir", "run").exit_code == 0
+    assert run_export("run", "--output", tmp_path / "onnx").exit_code == 0
+    exported, adapted = load_run(tmp_path / "onnx", engine="onnx"), load_run("run", device="cpu")
+    assert not list((tmp_path / "onnx").rglob("adapter*"))
+    for found, wanted in zip(scores(exported, TEXTS), scores(adapted, TEXTS), strict=True):
+        assert found == pytest.approx(wanted, abs=1e-4)
+
+
 @pytest.mark.parametrize("task", ["demo-ner", "demo-mlm"])
 def test_other_heads_are_carried(make_run, tmp_path, task):
     path = make_run(task)
