@@ -7,15 +7,23 @@ hosts: the device's queue is never waited for.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
+
+from registry.training.memory import is_out_of_memory
 
 PATIENCE = timedelta(days=7)
 """Rank 0 may tokenise for hours while the others wait."""
+LAST_WORD = "registry/last-word"
+OUT_OF_MEMORY = (
+    "memory ran out; start anew (--overwrite) with --micro-batch-size auto or a smaller one, "
+    "--gradient-checkpointing or --lora-rank; the training stays what it is with the first two"
+)
 
 
 class Control:
@@ -45,17 +53,37 @@ class Control:
 
 @contextmanager
 def partners() -> Iterator[None]:
-    """Whatever the body waits for, a process that is gone ends the wait in one line instead of gloo's own.
+    """Whatever ends one process of a run ends all, and the first process says in one line what it was.
 
     Raises:
-        ValueError: another process has ended.
+        ValueError: memory ran out here, or another process has ended.
     """
     try:
         yield
-    except RuntimeError as error:
+    except ValueError as error:
+        _tell(str(error))
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            _tell(OUT_OF_MEMORY)
+            raise ValueError(OUT_OF_MEMORY) from error
         if "by peer" not in str(error):  # gloo: "Connection closed by peer", "Connection reset by peer"
+            _tell(f"{type(error).__name__}: {error}")
             raise
-        raise ValueError(
-            "another process of this run has ended, killed or by an error that it names itself; "
-            "the same command goes on from the last checkpoint"
-        ) from None
+        raise ValueError(f"{_told()}; the same command goes on from the last checkpoint") from None
+
+
+def _tell(reason: str) -> None:
+    """Leave word for the others, who will only notice that this process is gone."""
+    if dist.is_available() and dist.is_initialized():
+        with suppress(RuntimeError):  # the process that keeps the store may be gone itself
+            _get_default_store().set(LAST_WORD, f"process {dist.get_rank()} of this run has ended: {reason}")
+
+
+def _told() -> str:
+    """What another process has said at its end."""
+    with suppress(RuntimeError):
+        store = _get_default_store()
+        if store.check([LAST_WORD]):
+            return str(store.get(LAST_WORD).decode())
+    return "another process of this run has ended without a word, killed most likely"

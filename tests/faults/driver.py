@@ -2,9 +2,9 @@
 
     python tests/faults/driver.py request.json
 
-The request is a list of {"arguments": […], "phase": name or null, "nth": number, "fault": name}; faults are
-SIGKILL (the default), SIGTERM and "full", a disk that takes no more large files. Everything heavy is imported
-once, before the first fork. Answers with the exit status of each child, as JSON, on the last line.
+The request is a list of {"arguments": […], "phase": name or null, "nth": number, "fault": name}; `strike` knows the
+faults, of which SIGKILL is the default. Everything heavy is imported once, before the first fork. Answers with the
+exit status of each child, as JSON, on the last line.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 LARGE = 100_000
 """Bytes: logs are smaller, weights larger."""
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -27,12 +29,20 @@ TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 FAULT = "SIGKILL"
 
 
-def strike() -> None:
-    """Let the fault of this child happen."""
+def strike(*args: Any) -> None:
+    """Let the fault of this process happen: a signal, a disk that takes no more large files, memory that is used up,
+    an error that this process alone meets, or a loss that is not finite (where a `Progress` is the first argument).
+    """
     sys.stdout.flush()
     if FAULT == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGE, LARGE))
+    elif FAULT == "memory":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    elif FAULT == "error":
+        raise ValueError("row 7 has no label")
+    elif FAULT == "nan":
+        args[0].window.loss.fill_(float("nan"))
     else:
         os.kill(os.getpid(), signal.Signals[FAULT])
 
@@ -44,7 +54,7 @@ def before(owner: Any, name: str, nth: int) -> None:
     def patched(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) == nth:
-            strike()
+            strike(*args)
         return original(*args, **kwargs)
 
     setattr(owner, name, patched)
@@ -58,7 +68,7 @@ def after(owner: Any, name: str, nth: int) -> None:
         result = original(*args, **kwargs)
         calls.append(1)
         if len(calls) == nth:
-            strike()
+            strike(*args)
         return result
 
     setattr(owner, name, patched)
@@ -69,6 +79,7 @@ def phases() -> dict[str, Callable[[int], None]]:
     from accelerate import Accelerator
     from torch.optim.lr_scheduler import LambdaLR
 
+    import registry.reports as reports
     import registry.training.evaluation as evaluation
     import registry.training.progress as progress
     import registry.training.resuming as resuming
@@ -88,7 +99,15 @@ def phases() -> dict[str, Callable[[int], None]]:
         "renamed": lambda nth: after(Path, "rename", nth),
         "epoch": lambda nth: before(UpdatePlan, "epoch", nth),
         "schedule": lambda nth: after(LambdaLR, "step", nth),
+        "report": lambda nth: before(reports, "write_all", nth),
     }
+
+
+def meet(fault: str, phase: str, nth: int) -> None:
+    """Let this process meet a fault at the n-th time that it comes to a phase."""
+    global FAULT
+    FAULT = fault
+    phases()[phase](nth)
 
 
 def run(arguments: list[str], phase: str | None = None, nth: int = 1, fault: str = "SIGKILL") -> int:
@@ -96,10 +115,8 @@ def run(arguments: list[str], phase: str | None = None, nth: int = 1, fault: str
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    global FAULT
-    FAULT = fault
     if phase is not None:
-        phases()[phase](nth)
+        meet(fault, phase, nth)
     sys.argv = [str(TRAIN), *arguments]
     status = 1
     try:
@@ -117,7 +134,6 @@ def main() -> None:
     import accelerate  # noqa: F401
     import datasets  # noqa: F401
     import sklearn.metrics  # noqa: F401
-    import torch  # noqa: F401
     import transformers.models.bert.modeling_bert  # noqa: F401
 
     requests = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))

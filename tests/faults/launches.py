@@ -88,6 +88,7 @@ def _fork(folder: Path, environment: dict[str, str], arguments: list[str]) -> in
         os.chdir(folder)
         os.environ.clear()
         os.environ.update({name: value for name, value in environment.items() if name != AGENT_STORE})
+        without_report()
         sys.argv = [str(TRAIN), *arguments]
         runpy.run_path(str(TRAIN), run_name="__main__")
     except SystemExit as leaving:
@@ -96,6 +97,13 @@ def _fork(folder: Path, environment: dict[str, str], arguments: list[str]) -> in
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def without_report() -> None:
+    """Leave the report's drawings out: half of a small training's time, and nothing that is compared."""
+    from registry import reports
+
+    reports.write_all = lambda directory: None
 
 
 def ended(child: int, patience: float | None = None) -> int | None:

@@ -54,7 +54,7 @@ CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
 UPDATES = 24
 KILLS_A_RUN = 10
 LEAST = 0.2
-"""Share of a whole run's time over which kills are drawn at its end, when no update is left: scoring, the report."""
+"""Share of a whole run's time over which kills are drawn at its end, when no update is left: the final scores."""
 PATIENCE = 60.0
 """Seconds that the partners of a killed process may take to notice on a busy machine."""
 
@@ -147,7 +147,7 @@ def measured(folder: Path, start: Callable[[str], list[int]]) -> float:
 
 def killed(run: Path, start: Callable[[str], list[int]], seconds: float, draw: random.Random, outcome: Outcome) -> bool:
     """Start or continue a run and kill it at a moment drawn from what is left of it; False where it ended before."""
-    moment = draw.random() ** 2 * max(left(run), LEAST) * seconds  # sooner rather than later: updates come first
+    moment = draw.uniform(0, max(left(run), LEAST) * seconds)
     children = start(run.name)
     alone = draw.choice([None, *children]) if len(children) > 1 else None
     if work(until_locked(run, children), moment)[1] is not None:

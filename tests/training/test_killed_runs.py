@@ -21,10 +21,11 @@ PLACES = [
     ("publishing", 3),
     ("renamed", 4),
     ("epoch", 2),
+    ("report", 1),
 ]
 
 
-QUICK = PLACES[1], PLACES[5]
+QUICK = PLACES[1], PLACES[5], PLACES[-1]
 
 
 def training(folder, phase=None, nth=1, extra=()):
@@ -42,6 +43,7 @@ def check(folder, places, extra=()):
         for number, (phase, nth) in enumerate(places)
     }
     assert {place: wrong for place, wrong in found.items() if wrong} == {}
+    assert all((folder / f"killed-{number}" / "report.html").is_file() for number in range(len(places)))
 
 
 def test_killed_it_ends_the_same(tmp_path):

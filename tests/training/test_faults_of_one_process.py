@@ -1,0 +1,88 @@
+"""A fault in one of two processes ends both within seconds, says what it was, and loses nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from faults.kit import ROOT
+
+from registry.training.checkpoints import damage
+
+SMALL = [
+    *("--max-train-rows", "128", "--max-validation-rows", "32", "--max-test-rows", "32", "--epochs", "2"),
+    *("--evaluate-every", "4", "--log-every", "2", "--checkpoint-every", "2", "--output-dir", "run"),
+]
+SECONDS = 60
+"""In which all processes have ended: some on an idle machine, more where many tests run at once."""
+
+
+def train(folder, config, *fault, options=()):
+    """(exit status, what was said, seconds from the fault to the end) of a launch with two processes."""
+    script = [ROOT / "tests" / "faults" / "one_rank.py", *fault] if fault else [ROOT / "scripts" / "train.py"]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
+    command = [*launcher, ROOT / "accelerate_configs" / f"{config}.yaml", *script, *SMALL, *options]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "REGISTRY_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    with (folder / "log").open("w") as log:
+        status = subprocess.run([str(word) for word in command], cwd=folder, env=environment, stdout=log, stderr=log)
+    last = max(path.stat().st_mtime for path in (folder / "run").rglob("*"))
+    return status.returncode, (folder / "log").read_text(), time.time() - last
+
+
+def errors(said):
+    return [line for line in said.splitlines() if line.startswith("error: ")]
+
+
+def complete(folder):
+    found = sorted((folder / "run" / "checkpoints").glob("step-*"))
+    assert [damage(path) for path in found] == [None] * len(found)
+    return [path.name for path in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("SIGKILL", "another process of this run has ended without a word"),
+        ("memory", "process 1 of this run has ended: memory ran out; "),
+        ("error", "process 1 of this run has ended: row 7 has no label"),
+        ("nan", "the loss is not finite at update 5 (epoch 1.25); nothing was saved after it."),
+    ],
+)
+def test_the_other_process_ends_and_says_why(tmp_path, fault, message):
+    status, said, seconds = train(tmp_path, "cpu_ddp", 1, fault, "after-update", 5)
+    assert status != 0
+    assert [line for line in errors(said) if message in line] == errors(said) != [], said[-3000:]
+    assert seconds < SECONDS
+    assert complete(tmp_path) == ["step-00000002", "step-00000004"]
+    assert train(tmp_path, "cpu_ddp")[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [1, "all"])
+def test_a_full_disk_under_deepspeed_is_said_and_loses_nothing(tmp_path, rank):
+    fault = (rank, "full", "checkpoint", 2)
+    status, said, seconds = train(tmp_path, "deepspeed_zero2_cpu", *fault)
+    assert status != 0
+    assert [line for line in errors(said) if "checkpoint 4 could not be written" in line] == errors(said) != [], said
+    assert seconds < SECONDS
+    assert complete(tmp_path) == ["step-00000002"]
+    assert train(tmp_path, "deepspeed_zero2_cpu")[0] == 0
+
+
+@pytest.mark.slow
+def test_training_goes_on_where_that_is_asked_for(tmp_path):
+    fault = (1, "full", "checkpoint", 2)
+    status, said, _ = train(tmp_path, "deepspeed_zero2_cpu", *fault, options=("--save-failure", "continue"))
+    assert status == 0, said[-3000:]
+    assert "checkpoint 4 could not be written" in said
+    assert "training goes on" in said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+    assert complete(tmp_path) == ["step-00000002"]
