@@ -1,23 +1,20 @@
 """Our engine beside transformers' Trainer: the same model, rows and settings, in turn, in one run.
 
 python scripts/benchmark.py train --task sst2 --model roberta-base --max-train-rows 4096 --epochs 1
+python scripts/benchmark.py train --cases scripts/benchmarks/speed.yaml --model minilm --output speed.json
 """
 
 from __future__ import annotations
 
 import json
-import statistics
-import subprocess
 import sys
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from registry.cli import GroupedCommand, friendly, training_options, typed_values
-
-SIDES = {"ours": "this project", "default": "Trainer, its defaults", "best": "Trainer at its best"}
 
 
 @click.group()
@@ -27,32 +24,46 @@ def main() -> None:
 
 @main.command(cls=GroupedCommand)
 @training_options
-@click.option("--rounds", default=3, show_default=True, help="Times that each side trains, in turn.")
+@click.option("--cases", "cases_file", type=click.Path(dir_okay=False), help="YAML file of several (benchmarks/).")
+@click.option("--rounds", default=3, show_default=True, help="Times that each side trains, each with its own seed.")
 @click.option("--peers", default="default,best", show_default=True, help="Trainer settings to compare with.")
-@click.option("--output", type=click.Path(dir_okay=False), help="JSON file for every figure of every round.")
+@click.option("--data", multiple=True, metavar="TASK=DIR", help="Where a task's data lies; repeatable.")
+@click.option("--output", type=click.Path(dir_okay=False), help="JSON file for every figure; a .md beside it.")
 @friendly
-def train(rounds: int, peers: str, output: str | None, **arguments: Any) -> None:
+def train(
+    cases_file: str | None, rounds: int, peers: str, data: tuple[str, ...], output: str | None, **arguments: Any
+) -> None:
     """Train with both engines, alternating, and print medians and ratios.
 
     Every side is a process of its own that starts from the same weights and the same cached rows.
     """
+    from registry.benchmarking import tables
+    from registry.benchmarking.cases import read_cases
+    from registry.benchmarking.round import measure
     from registry.training.assembly import choose
 
-    typed = typed_values(arguments)
-    choose(typed, {})  # a wrong name or value is said here, once
     sides = ["ours", *[name for name in peers.split(",") if name]]
-    unknown = set(sides) - set(SIDES)
+    unknown = set(sides) - set(tables.SIDES)
     if unknown:
         raise ValueError(f"--peers {peers}: {', '.join(sorted(unknown))} is not one of default, best")
-    results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
-    for number in range(rounds):
-        for side in sides:
-            results[side].append(_measure(side, typed))
-            values = results[side][-1]
-            click.echo(f"round {number + 1}: {SIDES[side]}: {values['samples_per_second']:.1f} samples/s")
-    _show(results)
-    if output:
-        Path(output).write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if any("=" not in place for place in data):
+        raise ValueError(f"--data {' '.join(data)}: give TASK=DIR")
+    cases = read_cases(cases_file, typed_values(arguments), dict(place.split("=", 1) for place in data))
+    seeds = [choose(case.options, {}).options.run.seed for case in cases]  # a wrong name or value is said here, once
+    lines, figures = [], []
+    for case, seed in zip(cases, seeds, strict=True):
+        results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+        for number in range(rounds):
+            for side in sides:
+                results[side].append(measure(side, case, seed + number))
+                speed = results[side][-1]["samples_per_second"]
+                click.echo(f"{case.name}: round {number + 1}: {tables.SIDES[side]}: {speed:.1f} samples/s")
+        lines += tables.rows(case.name, results)
+        figures.append({"case": case.name, "options": case.options, "processes": case.processes, "rounds": results})
+        if output:
+            Path(output).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+            Path(output).with_suffix(".md").write_text(tables.markdown(lines), encoding="utf-8")
+    _show(tables.TITLE, tables.COLUMNS, lines)
 
 
 @main.command()
@@ -61,17 +72,28 @@ def train(rounds: int, peers: str, output: str | None, **arguments: Any) -> None
 @click.option("--seconds", type=click.FloatRange(1, 120), default=10, show_default=True, help="For each number.")
 @click.option("--requests", type=click.IntRange(1), default=100_000, show_default=True, help="At most, for each.")
 @click.option("--file", help="Texts to send, one a line; default: the run's validation predictions.")
+@click.option(
+    "--overload",
+    type=click.FloatRange(0, 120),
+    default=0,
+    show_default=True,
+    help="Seconds of ten times as many requests as it answers, after the rest.",
+)
+@click.option("--slots", type=click.IntRange(1), default=64, show_default=True, help="Its --max-requests, overloaded.")
 @friendly
-def serve(run: str, clients: str, seconds: float, requests: int, file: str | None) -> None:
+def serve(run: str, clients: str, seconds: float, requests: int, file: str | None, overload: float, slots: int) -> None:
     """Start serve.py on RUN on this machine, with and without micro-batching, and put load on it."""
-    from registry.benchmarking.service import measure_service, texts_of
+    from registry.benchmarking.service import measure_offline, measure_overload, measure_service, texts_of
 
     if not all(number.strip().isdecimal() and int(number) > 0 for number in clients.split(",")):
         raise ValueError(f"--clients {clients}: give whole numbers, such as 1,8,64")
     numbers = [int(number) for number in clients.split(",")]
     texts = texts_of(Path(run), file)
-    script = str(Path(__file__).parent / "serve.py")
-    _show_service(measure_service([sys.executable, script, run], texts, numbers, seconds=seconds, requests=requests))
+    command = [sys.executable, str(Path(__file__).parent / "serve.py"), run]
+    rows = measure_service(command, texts, numbers, seconds=seconds, requests=requests)
+    _show_service(rows, measure_offline(Path(run), texts, seconds=seconds))
+    if overload:
+        _show_overload(measure_overload(command, texts, slots, calm=seconds, seconds=overload))
 
 
 @main.command(hidden=True)
@@ -83,59 +105,48 @@ def worker(side: str, request: str, answer: str) -> None:
     """One round of one side, in a process of its own."""
     from registry.benchmarking.round import run_round
 
-    typed = json.loads(Path(request).read_text(encoding="utf-8"))
-    Path(answer).write_text(json.dumps(run_round(side, typed, Path(answer).parent)), encoding="utf-8")
+    asked = json.loads(Path(request).read_text(encoding="utf-8"))
+    found = run_round(side, asked["options"], asked["processes"], Path(answer).parent)
+    if found:
+        Path(answer).write_text(json.dumps(found), encoding="utf-8")
 
 
-def _measure(side: str, typed: dict[str, Any]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        request, answer = Path(folder) / "request.json", Path(folder) / "answer.json"
-        request.write_text(json.dumps(typed), encoding="utf-8")
-        command = [sys.executable, __file__, "worker", side, str(request), str(answer)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not answer.is_file():
-            raise ValueError(f"{SIDES[side]} failed: {' '.join(done.stderr.split())[-600:]}")
-        values: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-        return values
-
-
-def _show_service(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="one text a request, kept connections", title_justify="left")
-    for name in ("micro-batching", "clients", "requests/s", "p50 ms", "p99 ms", "statuses"):
-        table.add_column(name, justify="right")
+def _show_service(rows: list[dict[str, Any]], offline: float) -> None:
+    lines = []
     for row in rows:
         statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(row["statuses"].items()))
         milliseconds = (f"{1000 * row[name]:.1f}" for name in ("p50", "p99"))
         batching = "on" if row["batching"] else "off"
-        table.add_row(batching, str(row["clients"]), f"{row['requests_per_second']:.1f}", *milliseconds, statuses)
-    Console(width=120).print(table)
+        lines.append([batching, str(row["clients"]), f"{row['requests_per_second']:.1f}", *milliseconds, statuses])
+    names = ("micro-batching", "clients", "requests/s", "p50 ms", "p99 ms", "statuses")
+    _show("one text a request, kept connections", names, lines)
+    click.echo(f"offline (predict.py): {offline:.1f} texts/s")
 
 
-def _show(results: dict[str, list[dict[str, Any]]]) -> None:
+def _show_overload(found: dict[str, Any]) -> None:
+    lines = []
+    for name, megabytes in zip(("limit", "overload"), found["memory"][1:], strict=True):
+        load = found[name]
+        statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(load.statuses.items()))
+        milliseconds = (f"{1000 * load.percentile(share):.1f}" for share in (50, 99))
+        answers = f"{load.requests_per_second:.1f}"
+        lines.append(
+            [name, str(load.clients), answers, *milliseconds, f"{megabytes:,.0f}", str(load.failures), statuses]
+        )
+    names = ("", "clients", "answers/s", "p50 ms", "p99 ms", "memory MiB", "broken", "statuses")
+    _show(f"as many clients as slots, then ten times its rate; {found['memory'][0]:,.0f} MiB before", names, lines)
+
+
+def _show(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="medians over rounds; ratios are ours to theirs, round by round", title_justify="left")
-    for name in ("", "samples/s", "tokens/s", "of matmul peak", "memory MiB", "loss", "metric", "ours/theirs"):
-        table.add_column(name, justify="left" if not name else "right")
-    for side, rounds in results.items():
-        pairs = zip(results["ours"], rounds, strict=True)
-        ratios = sorted(ours["samples_per_second"] / theirs["samples_per_second"] for ours, theirs in pairs)
-        middle = {name: statistics.median(r[name] for r in rounds) for name in rounds[0] if name != "metric_name"}
-        table.add_row(
-            f"{SIDES[side]} ({rounds[0]['precision']})",
-            f"{middle['samples_per_second']:.1f}",
-            f"{middle['tokens_per_second']:,.0f}",
-            f"{middle['peak_share']:.1%}",
-            f"{middle['peak_memory_mb']:,.0f}",
-            f"{middle['loss']:.4f}",
-            f"{rounds[0]['metric_name']} {middle['metric']:.4f}",
-            "" if side == "ours" else f"{statistics.median(ratios):.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
-        )
-    Console(width=140).print(table)
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < 2 else "right")
+    for line in lines:
+        table.add_row(*line)
+    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

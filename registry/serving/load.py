@@ -44,13 +44,21 @@ class LoadResult:
 
 
 def put_load(
-    address: str, path: str, bodies: Sequence[dict[str, object]], *, clients: int, requests: int, seconds: float
+    address: str,
+    path: str,
+    bodies: Sequence[dict[str, object]],
+    *,
+    clients: int,
+    requests: int,
+    seconds: float,
+    rate: float = float("inf"),
 ) -> LoadResult:
     """Let clients send the bodies in turn, each the next one when it has its answer, until one bound is met.
 
     Args:
         address: "http://127.0.0.1:8000"; only this machine is ever loaded.
         requests, seconds: bounds, at most a million and 120.
+        rate: requests a second that all clients send together, as far as they have their answers.
 
     Raises:
         ValueError: another machine's address, or bounds that are too large.
@@ -62,11 +70,11 @@ def put_load(
     if not (0 < requests <= MOST_REQUESTS and 0 < seconds <= MOST_SECONDS and 0 < clients <= MOST_CLIENTS):
         raise ValueError(f"at most {MOST_REQUESTS:,} requests, {MOST_SECONDS:g} seconds and {MOST_CLIENTS:,} clients")
     messages = [_message(host, path, body) for body in bodies]
-    return asyncio.run(_load(host, port, messages, clients, requests, seconds))
+    return asyncio.run(_load(host, port, messages, clients, requests, seconds, rate))
 
 
 async def _load(
-    host: str, port: int, messages: Sequence[bytes], clients: int, requests: int, seconds: float
+    host: str, port: int, messages: Sequence[bytes], clients: int, requests: int, seconds: float, rate: float
 ) -> LoadResult:
     result = LoadResult(clients)
     started = time.perf_counter()
@@ -83,8 +91,10 @@ async def _load(
                 continue
             try:
                 while time.perf_counter() - started < seconds:
-                    if next(turns, None) is None:
+                    turn = next(turns, None)
+                    if turn is None:
                         return
+                    await asyncio.sleep(max(0.0, started + turn / rate - time.perf_counter()))
                     begun = time.perf_counter()
                     writer.write(next(cycle))
                     status = await _answer(reader)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.benchmarking.service import measure_service, texts_of
+from registry.benchmarking.service import measure_offline, measure_overload, measure_service, texts_of
 
 SERVE = Path(__file__).parents[2] / "scripts" / "serve.py"
 
@@ -21,6 +21,22 @@ def test_a_served_run_answers_every_request_under_load(make_run, tmp_path):
     assert [(row["batching"], row["clients"]) for row in rows] == [(True, 1), (True, 4), (False, 1), (False, 4)]
     assert [row["statuses"] for row in rows] == [{200: 40}] * 4
     assert all(0 < row["p50"] <= row["p99"] for row in rows)
+
+
+@pytest.mark.slow
+def test_an_overloaded_service_answers_or_refuses(make_run):
+    command = [sys.executable, str(SERVE), str(make_run())]
+    found = measure_overload(command, ["a good film", "not bad"], slots=4, calm=2, seconds=4)
+    assert set(found["limit"].statuses) == {200}
+    assert set(found["overload"].statuses) == {200, 429}
+    assert found["overload"].failures == 0
+    assert found["overload"].clients == 40
+    assert len(found["memory"]) == 3
+    assert min(found["memory"]) > 0
+
+
+def test_offline_is_a_rate(make_run):
+    assert measure_offline(make_run(), ["a good film", "not bad"], seconds=0.1) > 0
 
 
 def test_no_texts_is_said(tmp_path):

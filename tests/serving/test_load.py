@@ -67,3 +67,9 @@ def test_other_machines_are_refused(host):
 def test_bounds_are_bounded(address):
     with pytest.raises(ValueError, match="at most"):
         put_load(address, "/", [{}], clients=1, requests=10**9, seconds=1)
+
+
+def test_a_rate_is_kept_over_all_clients(address):
+    result = put_load(address, "/predict", [{"text": "a"}], clients=3, requests=60, seconds=20, rate=100)
+    assert sum(result.statuses.values()) == 60
+    assert result.seconds == pytest.approx(0.6, abs=0.25)
