@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
 OLD_MODEL = ".model-old"
+PROFILE = "profile"
+"""What --profile leaves; a run may begin beside it."""
 RECORDED_VERSIONS = (
     "finetune-registry",
     "torch",
@@ -285,7 +287,7 @@ def _explicit_directory(directory: RunDirectory, overwrite: bool, resume: str) -
         raise ValueError(f"--output-dir {path}: is a file, not a directory")
     status = directory.status()
     if status is None:
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(entry.name != PROFILE for entry in path.iterdir()):
             raise ValueError(f"--output-dir {path}: holds files that are not a run's; choose an empty or new directory")
         return directory, False
     if overwrite:

@@ -117,10 +117,10 @@ def _show_service(rows: list[dict[str, Any]], offline: float) -> None:
         statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(row["statuses"].items()))
         milliseconds = (f"{1000 * row[name]:.1f}" for name in ("p50", "p99"))
         batching = "on" if row["batching"] else "off"
-        lines.append([batching, str(row["clients"]), f"{row['requests_per_second']:.1f}", *milliseconds, statuses])
-    names = ("micro-batching", "clients", "requests/s", "p50 ms", "p99 ms", "statuses")
-    _show("one text a request, kept connections", names, lines)
-    click.echo(f"offline (predict.py): {offline:.1f} texts/s")
+        rate, share = f"{row['requests_per_second']:.1f}", f"{row['requests_per_second'] / offline:.0%}"
+        lines.append([batching, str(row["clients"]), rate, share, *milliseconds, statuses])
+    names = ("micro-batching", "clients", "requests/s", "of offline", "p50 ms", "p99 ms", "statuses")
+    _show(f"one text a request, kept connections; offline (predict.py) {offline:.1f} texts/s", names, lines)
 
 
 def _show_overload(found: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ it) and batches grouped by length.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,10 +60,10 @@ def train_with_trainer(
     model = job.spec.build(job.head, job.tokenizer, job.choice.source)
     rows = Rows(job.encoded["train"])
     total = -(-len(rows) // options.batch_size) * options.epochs
-    best = kind == "best"
+    best, world_size = kind == "best", int(os.environ.get("WORLD_SIZE", "1"))
     arguments = TrainingArguments(
         output_dir=str(directory),
-        per_device_train_batch_size=options.batch_size,
+        per_device_train_batch_size=-(-options.batch_size // world_size),
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
         max_grad_norm=options.clip_norm,

@@ -1,0 +1,83 @@
+"""What is measured: cases, each a name and training options, from a YAML file or the command line.
+
+    SST-2:
+      task: sst2
+      max_train_rows: 1024
+      vary: {max_length: [16, 128], processes: [1, 2]}
+
+`vary` makes one case of each value, the other options being what they are. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registry.options import fields, suggestion
+
+VARY, PROCESSES = "vary", "processes"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Options of train.py, and the processes that train."""
+
+    name: str
+    options: dict[str, Any]
+    processes: int = 1
+
+
+def read_cases(file: str | None, typed: Mapping[str, Any], data: Mapping[str, str]) -> list[Case]:
+    """The cases of a file, or the one that the typed options make.
+
+    Args:
+        typed: options that hold for every case.
+        data: task -> the directory of its data.
+
+    Raises:
+        ValueError: an entry that is no mapping, or an unknown option.
+    """
+    named = _mapping(file) if file else {str(typed.get("task", "demo")): {}}
+    cases = []
+    for name, values in named.items():
+        if not isinstance(values, dict):
+            raise ValueError(f"{file}: {name!r} must be options of train.py, not {values!r}")
+        options = {str(key).replace("-", "_"): value for key, value in values.items()}
+        axes = options.pop(VARY, {})
+        processes = options.pop(PROCESSES, 1)
+        _check_names(file, name, [*options, *axes])
+        options |= typed
+        if options.get("task") in data:
+            options["data_dir"] = data[options["task"]]
+        base = Case(name, options, processes)
+        cases += [varied(base, axis, value) for axis, found in axes.items() for value in found] or [base]
+    return cases
+
+
+def varied(case: Case, axis: str, value: Any) -> Case:
+    """The case with another value of one option, or other processes; its name says so."""
+    name = f"{case.name}, {axis.replace('_', ' ')} {value}"
+    if axis == PROCESSES:
+        return Case(name, case.options, int(value))
+    return Case(name, {**case.options, axis: value}, case.processes)
+
+
+def _mapping(file: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"--cases {file}: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict) or not loaded:
+        raise ValueError(f"--cases {file}: expected names of cases with options of train.py under each")
+    return {str(name): values for name, values in loaded.items()}
+
+
+def _check_names(file: str | None, case: str, names: list[str]) -> None:
+    known = {name for _, name, _ in fields()} | {PROCESSES}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{file}: {case}: unknown option {name!r}{suggestion(name, known)}")
