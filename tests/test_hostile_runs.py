@@ -3,11 +3,19 @@
 import json
 import pickle
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from registry import load_run
 from registry.models import resolve_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import evaluate
+import predict
+import serve
 
 CANARY = "import pathlib; pathlib.Path({!r}).touch()\n"
 
@@ -39,12 +47,16 @@ def hostile(make_run, tmp_path):
         attn_implementation="stranger/kernel",
         experts_implementation="stranger/kernel",
     )
+    edit(run / "model" / "processor_config.json", auto_map={"AutoProcessor": "code.Processor"})
+    options = json.loads((run / "run.json").read_text())["options"]
+    edit(run / "run.json", options={**options, "plugin_file": str(run / "plugin.py"), "trust_remote_code": True})
     edit(run / "model" / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization.Tokenizer", None]})
     return run, canary
 
 
 def edit(path, **values):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**before, **values}))
 
 
 def test_code_and_pickles_in_it_do_not_run(hostile):
@@ -54,6 +66,20 @@ def test_code_and_pickles_in_it_do_not_run(hostile):
     spec, source = resolve_model(str(run))
     assert not source.trust_remote_code
     assert not spec.trust_remote_code
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("program", [evaluate, predict, serve], ids=lambda program: program.__name__)
+def test_no_program_runs_any_of_it(hostile, program, monkeypatch):
+    run, canary = hostile
+    monkeypatch.setenv("REGISTRY_CACHE", str(run.parent / "cache"))
+    monkeypatch.chdir(run / "model")  # where code.py and modeling.py lie
+    served = []
+    monkeypatch.setattr("registry.serving.server.serve", lambda app, *rest, **more: served.append(app))
+    arguments = {evaluate: ["--report"], predict: ["--text", "a good film"], serve: []}[program]
+    result = CliRunner().invoke(program.main, [str(run), *arguments])
+    assert result.exit_code == 0, result.output
+    assert len(served) == (program is serve)
     assert not canary.exists()
 
 

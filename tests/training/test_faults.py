@@ -71,6 +71,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
     assert differences(folder / "whole", folder / "damaged") == []
 
 
+def test_taken_back_to_an_older_checkpoint_it_leaves_no_gap(folder):
+    older = ("--resume", "back/checkpoints/step-00000003")
+    kept = ("--keep", "3")
+    killed = request("back", phase="schedule", nth=8, extra=kept)
+    again = request("back", phase="schedule", nth=2, extra=(*kept, *older))
+    assert drive(folder, [killed, again]) == [-9, -9]
+    assert [path.name for path in (folder / "back" / "checkpoints").glob("step-*")] == ["step-00000003"]
+    assert drive(folder, [request("back", extra=kept)]) == [0]
+    assert differences(folder / "whole", folder / "back") == []
+
+
 @pytest.mark.slow
 def test_changed_rows_and_options_are_refused_with_what_was_before(folder):
     assert drive(folder, [request("changed", phase="schedule", nth=5)]) == [-9]

@@ -86,3 +86,9 @@ def test_training_goes_on_where_that_is_asked_for(tmp_path):
     assert "training goes on" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
     assert complete(tmp_path) == ["step-00000002"]
+    files = json.loads((tmp_path / "run" / "checkpoints" / "step-00000002" / "manifest.json").read_text())["files"]
+    shards = [f"deepspeed/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in (0, 1)]
+    ranks = [f"{name}-{rank}.safetensors" for name in ("random", "window") for rank in (0, 1)]
+    assert sorted(files) == sorted(
+        [*shards, "deepspeed/mp_rank_00_model_states.pt", *ranks, "loop.json", "schedule.json"]
+    )
