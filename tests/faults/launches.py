@@ -6,8 +6,8 @@ process, which has imported everything heavy already, in those environments.
 
 from __future__ import annotations
 
+import gc
 import importlib
-import math
 import os
 import runpy
 import socket
@@ -27,7 +27,7 @@ HEAVY = (
 )
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 """Says that torchrun, which is not there for a fork, keeps the store where the processes meet."""
-POLL = 0.005
+POLL = 0.02
 
 
 def prepare(folder: Path) -> None:
@@ -41,10 +41,13 @@ def prepare(folder: Path) -> None:
     }
     for name in HEAVY:
         importlib.import_module(name)
+    gc.freeze()  # no fork looks through, and copies, what was made here
 
 
-def launch(folder: Path, config: str, arguments: Sequence[str], run: str) -> list[dict[str, str]]:
-    """Train to the end; what each process was started with, by rank.
+def launch(folder: Path, config: str, arguments: Sequence[str], run: str) -> tuple[list[dict[str, str]], float]:
+    """Train to the end; what each process was started with, by rank, and how long the first one worked for it.
+
+    That is processor time from the moment when it has locked the run directory until the final metrics stand.
 
     Args:
         config: a file of accelerate_configs/, for `accelerate launch`; without one, Python alone.
@@ -58,8 +61,13 @@ def launch(folder: Path, config: str, arguments: Sequence[str], run: str) -> lis
         while process.poll() is None and locked_by(folder / run) is None:
             time.sleep(POLL)
         environments = environments_of(psutil.Process(process.pid))
+        first = psutil.Process(locked_by(folder / run))
+        started = used(first)
+        while process.poll() is None and not (folder / run / "metrics.json").exists():
+            time.sleep(POLL)
+        seconds = used(first) - started
         assert process.wait() == 0, tail(folder)
-    return environments
+    return environments, seconds
 
 
 def environments_of(launcher: psutil.Process) -> list[dict[str, str]]:
@@ -120,16 +128,22 @@ def ended(child: int, patience: float | None = None) -> int | None:
         time.sleep(POLL)
 
 
-def work(child: int, seconds: float = math.inf) -> tuple[float, int | None]:
+def work(child: int, seconds: float) -> int | None:
     """Let a child take so much more processor time, in which it gets as far on a busy machine as on an idle one.
 
-    Returns what it took, and its exit status where it ended before.
+    Returns its exit status where it ended before.
     """
-    process, taken = psutil.Process(child), 0.0
-    started = sum(process.cpu_times()[:2])
-    while (status := ended(child, POLL)) is None and taken < seconds:
-        taken = sum(process.cpu_times()[:2]) - started
-    return taken, status
+    process = psutil.Process(child)
+    until = used(process) + seconds
+    while (status := ended(child, POLL)) is None and used(process) < until:
+        pass
+    return status
+
+
+def used(process: psutil.Process) -> float:
+    """Processor time that a process has taken."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def locked_by(run: Path) -> int | None:

@@ -33,13 +33,13 @@ SMALL = [
     *("--max-train-rows", "240", "--max-validation-rows", "64", "--max-test-rows", "32", "--epochs", "3"),
     *("--micro-batch-size", "8", "--evaluate-every", "7", "--log-every", "3", "--checkpoint-every", "4", "--keep", "2"),
 ]
-"""24 updates (`UPDATES`) of several micro-batches each; evaluations and checkpoints seldom coincide."""
+"""24 updates of several micro-batches each; evaluations and checkpoints seldom coincide."""
 CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "one process, fp32": ("", []),
     "one process, bf16": ("", ["--precision", "bf16"]),
     "one process, LoRA": ("", ["--lora-rank", "4"]),
     "one process, augmentation, patience": ("", ["--augment-delete", "0.2", "--patience", "4"]),
-    "one process, masked LM": ("", ["--task", "demo-mlm"]),
+    "one process, masked LM": ("", ["--task", "demo-mlm", "--batch-size", "6", "--micro-batch-size", "2"]),
     "one process, NER, averaged weights": ("", ["--task", "demo-ner", "--ema-decay", "0.9"]),
     "DDP x 2, fp32": ("cpu_ddp", []),
     "DDP x 2, bf16": ("cpu_ddp", ["--precision", "bf16"]),
@@ -51,7 +51,6 @@ CONFIGURATIONS: dict[str, tuple[str, list[str]]] = {
     "ZeRO-3 x 2, fp32": ("deepspeed_zero3_cpu", []),
     "ZeRO-3 x 2, LoRA": ("deepspeed_zero3_cpu", ["--lora-rank", "4"]),
 }
-UPDATES = 24
 KILLS_A_RUN = 10
 LEAST = 0.2
 """Share of a whole run's time over which kills are drawn at its end, when no update is left: the final scores."""
@@ -64,6 +63,7 @@ class Outcome:
     """What became of the kills of a configuration.
 
     Args:
+        updates: of a run.
         survived: kills after which the run ended as one never killed.
         writing: kills that left a half-written checkpoint or model behind.
         alone: kills of one process of several; `hung` of them left a partner waiting, and `noticed` is the
@@ -73,6 +73,7 @@ class Outcome:
     """
 
     configuration: str
+    updates: int = 0
     tried: int = 0
     survived: int = 0
     writing: int = 0
@@ -111,11 +112,10 @@ def main(kills: int, only: str, seed: int, output: Path | None, folder: Path | N
 def torture(folder: Path, name: str, config: str, options: Sequence[str], kills: int, draw: random.Random) -> Outcome:
     """Kill runs of one configuration so often, and compare each with one that was launched and left alone."""
     outcome, number = Outcome(name), 0
-    environments = launch(folder, config, options, "whole")
+    environments, seconds = launch(folder, config, options, "whole")
     trained = json.loads((folder / "whole" / "metrics.json").read_text(encoding="utf-8"))
-    outcome.checkpoint_share = trained["train"]["checkpoint_share"]
+    outcome.checkpoint_share, outcome.updates = trained["train"]["checkpoint_share"], trained["updates"]
     start = partial(fork, folder, environments, options)
-    seconds = measured(folder, start)
     while outcome.tried < kills:
         number += 1
         run, here = folder / f"killed-{number}", 0
@@ -136,21 +136,12 @@ def torture(folder: Path, name: str, config: str, options: Sequence[str], kills:
     return outcome
 
 
-def measured(folder: Path, start: Callable[[str], list[int]]) -> float:
-    """Processor time of a training from the moment when its run directory is locked; it must be the launched one."""
-    children = start("forked")
-    taken = work(until_locked(folder / "forked", children))[0]
-    assert [ended(child) for child in children[1:]] == [0] * len(children[1:]), tail(folder)
-    assert differences(folder / "whole", folder / "forked") == []
-    return taken
-
-
 def killed(run: Path, start: Callable[[str], list[int]], seconds: float, draw: random.Random, outcome: Outcome) -> bool:
     """Start or continue a run and kill it at a moment drawn from what is left of it; False where it ended before."""
-    moment = draw.uniform(0, max(left(run), LEAST) * seconds)
+    moment = draw.uniform(0, max(left(run, outcome.updates), LEAST) * seconds)
     children = start(run.name)
     alone = draw.choice([None, *children]) if len(children) > 1 else None
-    if work(until_locked(run, children), moment)[1] is not None:
+    if work(until_locked(run, children), moment) is not None:
         assert [ended(child) for child in children[1:]] == [0] * len(children[1:]), tail(run.parent)
         return False
     for child in children if alone is None else [alone]:
@@ -180,10 +171,10 @@ def finished(run: Path) -> bool:
     return RunDirectory(run).status() == FINISHED
 
 
-def left(run: Path) -> float:
+def left(run: Path, updates: int) -> float:
     """Share of the updates that come after the newest checkpoint."""
     saved = [int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")]
-    return 1 - max(saved, default=0) / UPDATES
+    return 1 - max(saved, default=0) / updates
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

@@ -24,7 +24,8 @@ PLACES = [
     ("report", 1),
 ]
 
-
+MASKING = (*("--task", "demo-mlm", "--augment-delete", "0"), *("--batch-size", "4", "--micro-batch-size", "2"))
+"""Packed texts make few examples, and refuse augmentation."""
 QUICK = PLACES[1], PLACES[5], PLACES[-1]
 
 
@@ -57,7 +58,7 @@ def test_killed_it_ends_the_same(tmp_path):
     [
         pytest.param((), id="plain"),
         pytest.param(("--precision", "bf16"), id="bf16"),
-        pytest.param(("--task", "demo-mlm", "--augment-delete", "0"), id="masking"),
+        pytest.param(MASKING, id="masking"),
         pytest.param(("--ema-decay", "0.9", "--patience", "2"), id="averaged-and-patient"),
         pytest.param(("--task", "demo-ner", "--model", "bilstm"), id="recurrent"),
     ],
