@@ -58,11 +58,11 @@ class Checkpoints:
             say(f"checkpoint {path.name} is damaged and passed over: {problem}")
         return None
 
-    def forget_after(self, checkpoint: Path) -> None:
-        """Remove the later ones, to which the run shall not go back: the log will not know of them any more."""
-        complete = sorted(self.directory.glob("step-*"))
-        for other in complete[complete.index(self.directory / checkpoint.name) + 1 :]:
-            shutil.rmtree(other)
+    def forget_after(self, update: int) -> None:
+        """Remove later ones, to which the run shall not go back: its log will know nothing of them any more."""
+        for path in self.directory.glob("step-*"):
+            if int(path.name.split("-")[1]) > update:
+                shutil.rmtree(path)
 
     def _publish(self, beside: Path, final: Path) -> None:
         _write_manifest(beside)

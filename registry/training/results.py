@@ -74,7 +74,7 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
     if checkpoint is not None:
         if main and resume != "auto":
-            checkpoints.forget_after(checkpoint)
+            checkpoints.forget_after(state.update)
         display.line(f"continuing {directory.path} from update {state.update}")
     return Progress(
         job, setup, directory, state, display, checkpoints=checkpoints, checkpoint=checkpoint, facts=facts, lock=lock

@@ -52,7 +52,6 @@ def complete(folder):
     [
         ("SIGKILL", "another process of this run has ended without a word"),
         ("memory", "process 1 of this run has ended: memory ran out; "),
-        ("error", "process 1 of this run has ended: row 7 has no label"),
         ("nan", "the loss is not finite at update 5 (epoch 1.25); nothing was saved after it."),
     ],
 )
@@ -62,14 +61,11 @@ def test_the_other_process_ends_and_says_why(tmp_path, fault, message):
     assert [line for line in errors(said) if message in line] == errors(said) != [], said[-3000:]
     assert seconds < SECONDS
     assert complete(tmp_path) == ["step-00000002", "step-00000004"]
-    assert train(tmp_path, "cpu_ddp")[0] == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [1, "all"])
-def test_a_full_disk_under_deepspeed_is_said_and_loses_nothing(tmp_path, rank):
-    fault = (rank, "full", "checkpoint", 2)
-    status, said, seconds = train(tmp_path, "deepspeed_zero2_cpu", *fault)
+def test_a_full_disk_under_deepspeed_is_said_and_loses_nothing(tmp_path):
+    status, said, seconds = train(tmp_path, "deepspeed_zero2_cpu", 1, "full", "checkpoint", 2)
     assert status != 0
     assert [line for line in errors(said) if "checkpoint 4 could not be written" in line] == errors(said) != [], said
     assert seconds < SECONDS
@@ -86,9 +82,18 @@ def test_training_goes_on_where_that_is_asked_for(tmp_path):
     assert "training goes on" in said
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
     assert complete(tmp_path) == ["step-00000002"]
-    files = json.loads((tmp_path / "run" / "checkpoints" / "step-00000002" / "manifest.json").read_text())["files"]
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-00000002"
+    files = json.loads((checkpoint / "manifest.json").read_text())["files"]
     shards = [f"deepspeed/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in (0, 1)]
     ranks = [f"{name}-{rank}.safetensors" for name in ("random", "window") for rank in (0, 1)]
     assert sorted(files) == sorted(
         [*shards, "deepspeed/mp_rank_00_model_states.pt", *ranks, "loop.json", "schedule.json"]
     )
+    for path in map(checkpoint.joinpath, files):
+        content = path.read_bytes()
+        middle = len(content) // 2
+        for harmed in (content[:-1], content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :], b""):
+            path.write_bytes(harmed)
+            assert path.name in damage(checkpoint)
+        path.write_bytes(content)
+    assert damage(checkpoint) is None
