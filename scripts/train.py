@@ -7,6 +7,8 @@ accelerate launch scripts/train.py                 # the embedded task and model
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,9 +17,11 @@ from registry.cli import GroupedCommand, friendly, training_options, typed_value
 from registry.training.interruption import REQUEUE, watch_launcher
 
 if TYPE_CHECKING:
+    from registry.tasks.base import Batch
     from registry.training.assembly import Choice, Job
     from registry.training.progress import Progress
     from registry.training.setup import Setup
+    from registry.training.window import TrainWindow
 
 
 @click.command(cls=GroupedCommand)
@@ -25,8 +29,9 @@ if TYPE_CHECKING:
 @click.option("--config", type=click.Path(dir_okay=False), help="YAML file of option names and values.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the plan, train nothing.")
 @click.option("--estimate", "estimating", is_flag=True, help="Measure memory and time on a few updates, train nothing.")
+@click.option("--profile", "profiling", is_flag=True, help="Show where the time of an update goes, train nothing.")
 @friendly
-def main(config: str | None, dry_run: bool, estimating: bool, **arguments: Any) -> None:
+def main(config: str | None, dry_run: bool, estimating: bool, profiling: bool, **arguments: Any) -> None:
     """Fine-tune a model on a task.
 
     scripts/plugins.py list shows what --task and --model can be; scripts/plugins.py show NAME their
@@ -39,10 +44,10 @@ def main(config: str | None, dry_run: bool, estimating: bool, **arguments: Any) 
     watch_launcher()
     choice = choose(typed_values(arguments), read_config(config) if config else {})
     with partners():
-        run(choice, dry_run=dry_run, estimating=estimating)
+        run(choice, dry_run=dry_run, estimating=estimating, profiling=profiling)
 
 
-def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
+def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> None:
     """Everything from the options to the report."""
     from registry import reports
     from registry.inference import Interrupted
@@ -53,6 +58,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
     from registry.training.engines import finish as finish_engine
     from registry.training.estimate import estimate
     from registry.training.memory import fit_micro_batch
+    from registry.training.profiling import profile
     from registry.training.results import finish, open_progress
     from registry.training.setup import build_setup
     from registry.training.summary import rehearse, summarise
@@ -71,6 +77,9 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
         return
     if estimating:
         screen.summary("estimate", estimate(job, setup))
+        return
+    if profiling:
+        screen.summary("profile", profile(job, setup))
         return
 
     # ---------------------------------------------------------------- training, then the best weights, scored once
@@ -100,39 +109,50 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool) -> None:
 
 def train(job: Job, setup: Setup, progress: Progress) -> None:
     """THE loop: every optimizer update of the run; what happens between updates is `progress`'s."""
-    from registry.inference import to_device
-    from registry.training.engines import micro_step
+    from registry.training.recovery import within_memory
 
     accelerator, model, optimizer, schedule = setup.accelerator, setup.model, setup.optimizer, setup.schedule
-    world_size, clip_norm = accelerator.num_processes, job.options.optimization.clip_norm
+    optimization = job.options.optimization
     grad_norm = None
 
     progress.before_first_update()
     for update in setup.updates.between(progress.state.update, setup.total_updates):
         if progress.state.stopped_early:
             break
-        counts = [job.task.count(batch) for batch in update.micro_batches]
-        count = progress.agree(sum(counts))
+        count = progress.agree(sum(map(job.task.count, update.micro_batches)))
 
         model.train()
-        for number, batch in enumerate(update.micro_batches, start=1):
-            last = number == len(update.micro_batches)
-            batch = to_device(batch, accelerator.device)
-            with micro_step(accelerator, model, last=last):
-                # The loss is a sum over items. Engines average gradients over processes, so that this
-                # weighs every item of the update equally, wherever it was computed.
-                loss, outputs = setup.objective(model, batch)
-                accelerator.backward(loss * (world_size / (count or 1)))
-                if last and clip_norm:
-                    grad_norm = accelerator.clip_grad_norm_(model.parameters(), clip_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-            progress.window.add(outputs, batch, loss, counts[number - 1])
+        compute = partial(add_gradients, job, setup, progress.window, count)
+        if optimization.micro_batch_size == "auto":
+            within_memory(progress, update, compute)
+        else:
+            compute(update.micro_batches)
+        if optimization.clip_norm:
+            grad_norm = accelerator.clip_grad_norm_(model.parameters(), optimization.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
 
         skipped = accelerator.optimizer_step_was_skipped
         if not skipped:
             schedule.step()
         progress.after_update(update, grad_norm, skipped=skipped)
+
+
+def add_gradients(job: Job, setup: Setup, window: TrainWindow, count: float, micro_batches: Sequence[Batch]) -> None:
+    """Forward and backward of an update's micro-batches; `count` is the scored items of all processes."""
+    from registry.inference import to_device
+    from registry.training.engines import micro_step
+
+    accelerator = setup.accelerator
+    for number, batch in enumerate(micro_batches, start=1):
+        scored = job.task.count(batch)
+        batch = to_device(batch, accelerator.device)
+        with micro_step(accelerator, setup.model, last=number == len(micro_batches)):
+            # The loss is a sum over items. Engines average gradients over processes, so that this
+            # weighs every item of the update equally, wherever it was computed.
+            loss, outputs = setup.objective(setup.model, batch)
+            accelerator.backward(loss * (accelerator.num_processes / (count or 1)))
+        window.add(outputs, batch, loss, scored)
 
 
 if __name__ == "__main__":

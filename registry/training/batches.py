@@ -25,6 +25,7 @@ class Update:
         epoch: pass over the rows, from 0.
         micro_batches: this process's tensors, on the CPU; as many on every process.
         examples, tokens: of all processes together, padding not counted.
+        size: most examples of a process in a micro-batch.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Update:
     micro_batches: list[Batch]
     examples: int
     tokens: int
+    size: int
 
 
 class Updates:
@@ -40,7 +42,7 @@ class Updates:
     Args:
         plan: gives the order; each epoch's is made from the lengths of that epoch's examples.
         encoded: epoch -> encoded training examples, as many in every epoch.
-        micro_batch_size: examples a process and forward pass.
+        micro_batch_size: examples a process and forward pass; may be changed on the way.
     """
 
     def __init__(
@@ -67,12 +69,18 @@ class Updates:
                 for job in jobs:
                     pending.append(pool.submit(self._collate, *job))
                     if len(pending) > self.ahead:
-                        yield pending.pop(0).result()
+                        yield self.resized(pending.pop(0).result())
                 while pending:
-                    yield pending.pop(0).result()
+                    yield self.resized(pending.pop(0).result())
             finally:
                 for future in pending:
                     future.cancel()
+
+    def resized(self, update: Update) -> Update:
+        """The update in parts of `micro_batch_size`, where that has changed since it was collated."""
+        if update.size == self.micro_batch_size:
+            return update
+        return self._collate(*next(self._jobs(update.number, update.number + 1)))
 
     def _jobs(self, first: int, last: int) -> Iterator[tuple[int, UpdatePlan, int, np.ndarray]]:
         number = first
@@ -84,13 +92,13 @@ class Updates:
                 number += 1
 
     def _collate(self, number: int, plan: UpdatePlan, epoch: int, indices: np.ndarray) -> Update:
-        encoded = self.encoded(epoch)
+        encoded, size = self.encoded(epoch), self.micro_batch_size
         batches = []
-        for step in plan.micro_batches(indices, self.world_size, self.micro_batch_size):
+        for step in plan.micro_batches(indices, self.world_size, size):
             mine = step[self.rank]
             if len(mine):
                 batches.append(self.collate(encoded.rows(mine), epoch))
             else:  # every process takes part in every forward pass: one that has nothing to score
                 batches.append(blank(self.collate(encoded.rows(step[0][:1]), epoch)))
         tokens = int(plan.lengths[indices].sum())
-        return Update(number, epoch, batches, examples=len(indices), tokens=tokens)
+        return Update(number, epoch, batches, examples=len(indices), tokens=tokens, size=size)

@@ -85,11 +85,17 @@ def accumulation_steps(options: Optimization, world_size: int) -> int:
 
 
 def prepare_model(
-    accelerator: Accelerator, module: nn.Module, optimizer: Optimizer | None
+    accelerator: Accelerator, module: nn.Module, optimizer: Optimizer | None, *, exchanges: bool = True
 ) -> tuple[nn.Module, Optimizer | None]:
-    """Model and optimizer as the engine runs them; a model that is not trained only moves to the device."""
+    """Model and optimizer as the engine runs them; a model that is not trained only moves to the device.
+
+    Args:
+        exchanges: DDP exchanges gradients during backward; otherwise `average_gradients` does, when it is called.
+    """
     if optimizer is None:
         return module.to(accelerator.device), None
+    if not exchanges and not is_sharded(accelerator):
+        return accelerator.prepare_model(module, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
     model, prepared = accelerator.prepare(module, optimizer)
     return model, prepared
 
@@ -103,6 +109,16 @@ def micro_step(accelerator: Accelerator, model: nn.Module, *, last: bool) -> Ite
     accelerator.gradient_state._set_sync_gradients(last)
     with contextlib.nullcontext() if last else accelerator.no_sync(model):
         yield
+
+
+def average_gradients(accelerator: Accelerator, module: nn.Module) -> None:
+    """Exchange the gradients of a model that was prepared without `exchanges`: their mean over the processes."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    for work in [torch.distributed.all_reduce(gradient, async_op=True) for gradient in gradients]:
+        work.wait()
+    torch._foreach_div_(gradients, accelerator.num_processes)
 
 
 def gathered_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:

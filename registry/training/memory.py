@@ -1,5 +1,7 @@
 """--micro-batch-size auto: the largest micro-batch that memory holds, found before the first update.
 
+(`recovery` halves it once more where that was too much after all.)
+
 All processes try the longest examples that there are, forward and backward, with room kept for the
 optimizer's state, and halve together until none of them runs out. The batch of an update stays what it
 is: more micro-batches make it up. Nothing is exchanged while trying, so that a process that runs out
@@ -19,6 +21,7 @@ from registry.inference import to_device
 from registry.training.engines import is_sharded, micro_step
 
 if TYPE_CHECKING:
+    from registry.training.plan import UpdatePlan
     from registry.training.setup import Setup
 
 STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "paged_adamw8bit": 2, "lion8bit": 1, "adafactor": 0, "sgd": 4, "lamb": 8}
@@ -36,16 +39,20 @@ def fit_micro_batch(setup: Setup, optimizer: str, say: Callable[[str], None]) ->
     asked = size = setup.updates.micro_batch_size
     trained = sum(p.numel() for p in setup.module.parameters() if p.requires_grad)
     while setup.control.any(runs_out(partial(try_update, setup, size, trained * STATE_BYTES[optimizer]))):
-        if size == 1:
-            longest = int(setup.updates.plan.lengths.max())
-            raise ValueError(
-                f"one example of {longest} tokens does not fit into memory; try --gradient-checkpointing, "
-                "--lora-rank, another --optimizer or a smaller --max-length"
-            )
-        size = -(-size // 2)
+        size = halved(size, setup.updates.plan)
     setup.updates.micro_batch_size = size
     if size < asked:
         say(f"memory holds {size} of the {asked} examples that a process has in an update: they go in turn")
+
+
+def halved(size: int, plan: UpdatePlan) -> int:
+    """Half of a micro-batch that does not fit; ValueError where it is one example already."""
+    if size == 1:
+        raise ValueError(
+            f"one example of {int(plan.lengths.max())} tokens does not fit into memory; try --gradient-checkpointing, "
+            "--lora-rank, another --optimizer or a smaller --max-length"
+        )
+    return -(-size // 2)
 
 
 def try_update(setup: Setup, size: int, reserved: int) -> None:
@@ -75,7 +82,7 @@ def runs_out(attempt: Callable[[], None]) -> bool:
         failed = True
     else:
         failed = False
-    if torch.cuda.is_available():
+    if failed and torch.cuda.is_available():
         torch.cuda.empty_cache()
     return failed
 

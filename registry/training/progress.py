@@ -76,6 +76,7 @@ class Progress:
         self._saved_at, self._since = time.monotonic(), time.perf_counter()
         self.interruption.listen()
         if checkpoint is not None:
+            setup.updates.micro_batch_size = state.micro_batch_size or setup.updates.micro_batch_size
             restore(checkpoint, setup, self.window)
 
     @property
@@ -230,6 +231,7 @@ class Progress:
         self.sync()
         if self.log is not None:
             self.state.logged = self.log.lines
+        self.state.micro_batch_size = self.setup.updates.micro_batch_size
         try:
             self.checkpoints.save(
                 self.state.update,

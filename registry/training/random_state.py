@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+
+
+def draw_again(device: torch.device) -> Callable[[], None]:
+    """A function that sets the generators of forward passes on `device` back to where they are now."""
+    host = torch.get_rng_state()
+    there = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def rewind() -> None:
+        torch.set_rng_state(host)
+        if there is not None:
+            torch.cuda.set_rng_state(there, device)
+
+    return rewind
 
 
 def save_random_state(folder: Path, rank: int) -> None:

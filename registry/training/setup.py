@@ -91,7 +91,8 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         suit_processor(module, compiled=options.kernels.compile)
     if options.kernels.compile:
         compile_module(module, zero_stage=zero_stage(accelerator))
-    model, prepared_optimizer = prepare_model(accelerator, module, optimizer)
+    exchanges = options.optimization.micro_batch_size != "auto"  # there, only once every process has its gradients
+    model, prepared_optimizer = prepare_model(accelerator, module, optimizer, exchanges=exchanges)
     torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
     return Setup(
         accelerator=accelerator,

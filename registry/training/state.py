@@ -21,6 +21,7 @@ class LoopState:
         evaluated, averaged: update of the last evaluation, and of the last snapshot in the average.
         stopped_early: patience ran out.
         logged: lines of metrics.jsonl.
+        micro_batch_size: of the next update, which --micro-batch-size auto may have halved; 0: as it starts.
     """
 
     update: int = 0
@@ -36,6 +37,7 @@ class LoopState:
     averaged: int = 0
     stopped_early: bool = False
     logged: int = 0
+    micro_batch_size: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """What a checkpoint holds."""

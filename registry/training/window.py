@@ -55,6 +55,16 @@ class TrainWindow:
         self._reduced.clear()
         return taken
 
+    def mark(self) -> tuple[Tensor, float, int]:
+        """Where it stands, for `rewind`."""
+        return self._loss.clone(), self._count, len(self._reduced)
+
+    def rewind(self, mark: tuple[Tensor, float, int]) -> None:
+        """Forget what was added since `mark`."""
+        loss, self._count, batches = mark
+        self._loss.copy_(loss)
+        del self._reduced[batches:]
+
     def metrics(self, gathered: list[dict[str, np.ndarray]]) -> Metrics:
         """Metrics over the gathered batches of all processes; empty where there are none."""
         return self.task.metrics(self.task.join(gathered), self.head) if gathered else {}
