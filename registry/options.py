@@ -182,6 +182,11 @@ class Optimization:
     weight_decay: float = option(0.01, "Decoupled decay; never on biases and norms.", minimum=0)
     clip_norm: float = option(1.0, "Largest gradient norm; 0 switches clipping off.", minimum=0)
     freeze: str | None = option(None, "Part that is not trained: encoder, embeddings, or a number of lowest layers.")
+    embedding_rows: str = option(
+        "auto",
+        "Rows of the word embeddings that are trained: those that training rows use, or all; auto: used, where exact.",
+        choices=("auto", "used", "all"),
+    )
     precision: str = option("auto", "Arithmetic of forward and backward.", choices=("auto", *PRECISIONS))
 
 

@@ -82,7 +82,7 @@ def choose_rows(job: Job, module: nn.Module, accelerator: Accelerator) -> str:
     if share == 1 or (asked == "auto" and share > WORTH):
         return f"all {len(used):,} rows (the training rows use {share:.0%} of them)"
     parent, _, key = name.rpartition(".")
-    setattr(module.get_submodule(parent), key, UsedEmbedding(embedding, used))
+    module.get_submodule(parent).register_module(key, UsedEmbedding(embedding, used))
     return f"{int(used.sum()):,} of {len(used):,} rows, which the training rows use; the others stay as they are"
 
 
@@ -106,7 +106,10 @@ def obstacle(job: Job, module: nn.Module, name: str, embedding: nn.Embedding, ac
 def word_embedding(module: nn.Module) -> tuple[str, nn.Embedding] | None:
     """Name and module of the table that token ids are looked up in; None where there is no plain one."""
     _, backbone = find_backbone(module)
-    embedding = getattr(backbone, "get_input_embeddings", lambda: None)()
+    try:
+        embedding = getattr(backbone, "get_input_embeddings", lambda: None)()
+    except NotImplementedError:  # what transformers says of architectures without one
+        return None
     if type(embedding) is not nn.Embedding or embedding.max_norm is not None:
         return None
     return next(name for name, part in module.named_modules() if part is embedding), embedding

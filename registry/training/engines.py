@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from registry.training.embedding_rows import whole_rows
 from registry.training.launch import Launch, check_active, check_possible, read_launch
 from registry.training.precision import Precision, apply_precision, choose_precision
+from registry.training.processor import suit_threads
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -52,6 +54,8 @@ def build_accelerator(options: Optimization) -> tuple[Accelerator, Precision]:
         world_size=accelerator.num_processes,
         device=accelerator.device.type,
     )
+    if accelerator.device.type == "cpu":
+        suit_threads()
     if accelerator.deepspeed_plugin is not None:
         configure_deepspeed(accelerator.deepspeed_plugin, options, accelerator.num_processes)
     return accelerator, precision
@@ -125,14 +129,15 @@ def gathered_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Tens
     """Whole weights by name on the first process (call it on all): ZeRO-3 and FSDP put their pieces together."""
     kind = str(accelerator.distributed_type.value)
     if kind not in ("DEEPSPEED", "FSDP"):  # accelerate would import DeepSpeed to find that out
-        return dict(getattr(model, "module", model).state_dict()) if accelerator.is_main_process else {}
+        bare = getattr(model, "module", model)
+        return whole_rows(bare, dict(bare.state_dict())) if accelerator.is_main_process else {}
     state: dict[str, Tensor] = accelerator.get_state_dict(model) or {}
     first: dict[int, str] = {}  # ZeRO-1 and 2 are copied name by name: what is tied must stay one tensor
     for name, tensor in accelerator.unwrap_model(model).state_dict(keep_vars=True).items():
         tied_to = first.setdefault(id(tensor), name)
         if name in state and tied_to in state:
             state[name] = state[tied_to]
-    return state
+    return whole_rows(accelerator.unwrap_model(model), state)
 
 
 def describe_engine(accelerator: Accelerator) -> str:

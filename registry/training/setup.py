@@ -14,6 +14,7 @@ from registry.training.assembly import Job, TrainingExamples
 from registry.training.averaging import WeightAverage, build_average
 from registry.training.batches import Updates
 from registry.training.control import Control
+from registry.training.embedding_rows import choose_rows
 from registry.training.engines import check_quantized, is_sharded, micro_batch_size, prepare_model, zero_stage
 from registry.training.evaluation import Scorer
 from registry.training.kernels import checkpoint_activations, compile_module, suit_processor
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 class Setup:
     """What one process trains with.
 
-    `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups.
+    `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups,
+    `rows` says which rows of its word embeddings are trained.
     """
 
     accelerator: Accelerator
@@ -49,6 +51,7 @@ class Setup:
     optimizer: Optimizer | None
     schedule: LambdaLR | None
     groups: list[dict[str, Any]]
+    rows: str
     objective: Objective
     average: WeightAverage | None
     updates: Updates
@@ -79,6 +82,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     options = job.options
     check_quantized(accelerator, options.adapters.quantize)
     module = build_module(job)
+    rows = choose_rows(job, module, accelerator)
     updates = build_updates(job, accelerator)
     trains = any(p.requires_grad for p in module.parameters())
     total = updates.plan.total_updates(options.optimization.epochs, options.optimization.max_updates) if trains else 0
@@ -103,6 +107,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         optimizer=prepared_optimizer,
         schedule=schedule,
         groups=table,
+        rows=rows,
         objective=build_objective(job.task, job.head, options.recipe, wants_labels=job.spec.wants_labels),
         average=build_average(module, options.recipe) if total else None,
         updates=updates,

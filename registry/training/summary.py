@@ -14,6 +14,7 @@ from registry.training.assembly import Job
 from registry.training.engines import describe_engine, micro_step
 from registry.training.kernels import describe_attention
 from registry.training.plan import padding_share
+from registry.training.processor import describe_threads
 from registry.training.setup import Setup
 
 SHOWN_OPTIONS = ("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "max_length", "seed")
@@ -34,13 +35,20 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("rows", ", ".join(f"{name} {len(rows):,}" for name, rows in job.prepared.splits.items())),
         *labels_row(job),
         ("model", f"{job.options.run.model}: {total:,} parameters, {trainable:,} trainable"),
-        ("engine", describe_engine(setup.accelerator)),
+        ("engine", engine_row(setup)),
         ("precision", f"{setup.precision.name} ({setup.precision.why})"),
         *attention_row(setup),
+        *([("word embeddings", setup.rows)] if setup.rows else []),
         ("updates", f"{setup.total_updates:,} of {plan.batch_size} examples, {plan.updates_per_epoch:,} an epoch"),
         ("padding", f"{planned:.0%} of the tokens in length-grouped batches, {random:.0%} in random ones"),
         ("options", ", ".join(f"{name} {values[name]} ({origins[name]})" for name in SHOWN_OPTIONS)),
     ]
+
+
+def engine_row(setup: Setup) -> str:
+    """What runs, and with how many threads where the CPU computes."""
+    threads = describe_threads() if setup.accelerator.device.type == "cpu" else ""
+    return ", ".join(filter(None, (describe_engine(setup.accelerator), threads)))
 
 
 def attention_row(setup: Setup) -> list[tuple[str, str]]:

