@@ -173,6 +173,9 @@ class Optimization:
         minimum=1,
         words=("auto",),
     )
+    micro_batch_tokens: int | None = option(
+        None, "Tokens in one forward pass, padding included, at most; a longer example goes alone.", minimum=1
+    )
     optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
     learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
     head_learning_rate: float | None = option(None, "Peak learning rate of the head, where it differs.", above=0)
@@ -221,6 +224,7 @@ class Kernels:
     attention: str = option("auto", "Attention kernels of transformers.", choices=ATTENTION)
     gradient_checkpointing: bool = option(False, "Compute activations again in backward: less memory, slower.")
     compile: bool = option(False, "Compile forward and backward (torch.compile).")
+    packing: bool = option(False, "Compute no padding: the texts of a batch in one row, attention kept apart.")
 
 
 @dataclass(frozen=True)

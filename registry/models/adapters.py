@@ -109,6 +109,10 @@ class AdaptedSpec(ModelSpec):
         inject(module, config)
         return module
 
+    def allow_packing(self, module: nn.Module) -> None:
+        """As the adapted model."""
+        self.spec.allow_packing(module)
+
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
         """Write adapter and head in PEFT's format, and the base where it is not published."""
         save_adapter(module, state_dict, directory, base=self.source)

@@ -6,7 +6,8 @@ A spec is a frozen dataclass; fields whose metadata does not say ``option: False
 mapping with ``logits``: (batch, labels), (batch, length, labels) or (scored, vocabulary). It may add
 ``pooled`` (batch, width), ``predictions`` and its own ``loss_sum`` (then the spec says
 ``wants_labels`` and forward takes ``labels``), with ``scored_loss`` (batch,) beside it. Only forward
-may touch parameters. A tokenizer whose ``model_input_names`` have ``word_mask`` gets, on token
+may touch parameters. It may take ``pooled`` in place of the inputs, so that a frozen encoder runs
+once over the training rows. A tokenizer whose ``model_input_names`` have ``word_mask`` gets, on token
 classification, a (batch, length) mask of the tokens that carry a word's label, labelled or not.
 """
 
@@ -91,6 +92,14 @@ class ModelSpec(abc.ABC):
         Called once before the first update, on every process alike, with the encoded training examples
         (`input_ids`, `labels`) in order; results belong in the module's state dict.
         """
+
+    def allow_packing(self, module: nn.Module) -> None:
+        """Let the module take what `registry.models.packing` adds to its inputs and compute no padding, in place.
+
+        Raises:
+            ValueError: a model of this kind cannot.
+        """
+        raise ValueError("--packing: a model of this kind cannot keep texts in one row apart; leave it out")
 
     @abc.abstractmethod
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:

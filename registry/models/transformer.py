@@ -88,6 +88,12 @@ class Transformer(ModelSpec):
         reinitialise(module, self.reinit_layers)
         return module
 
+    def allow_packing(self, module: nn.Module) -> None:
+        """Let the module compute the real tokens of a batch alone, where the architecture keeps texts apart."""
+        from registry.models.packing import allow_packing
+
+        allow_packing(module)
+
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
         """Write `config.json` and `model.safetensors`."""
         from registry.models.building import save_module

@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -86,7 +85,7 @@ def estimate(job: Job, setup: Setup) -> list[tuple[str, str]]:
     updates = setup.updates.between(0, min(UPDATES, setup.total_updates))
     speed = measure([partial(train_update, setup, update) for update in updates])
     lengths = setup.updates.plan.lengths
-    longest = np.argsort(lengths)[-setup.updates.micro_batch_size :]
+    longest = setup.updates.plan.longest_micro_batch(setup.updates.micro_batch_size)
     memory = Memory(
         weights=weight_bytes(setup.module),
         gradients=gradient_bytes(setup.module, split=gradient_split(setup.accelerator)),

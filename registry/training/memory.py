@@ -14,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from registry.inference import to_device
@@ -63,7 +62,7 @@ def try_update(setup: Setup, size: int, reserved: int) -> None:
         with torch.random.fork_rng(devices), micro_step(setup.accelerator, setup.model, last=False):
             room = torch.empty(reserved, dtype=torch.uint8, device=device)
             setup.model.train()
-            longest = np.argsort(setup.updates.plan.lengths, kind="stable")[-size:]
+            longest = setup.updates.plan.longest_micro_batch(size)
             batch = setup.updates.collate(setup.updates.encoded(0).rows(longest), 0)
             loss, _ = setup.objective(setup.model, to_device(batch, device))
             setup.accelerator.backward(loss / size)

@@ -26,6 +26,8 @@ class UpdatePlan:
         seed: of the order.
         group_by_length: examples of similar length share an update (less padding).
         equal_lengths: only examples of the same length share a micro-batch (models that padding disturbs).
+        micro_batch_tokens: most tokens, padding included, of a process and forward pass; None for no bound. A
+            longer example goes alone.
     """
 
     lengths: np.ndarray
@@ -33,6 +35,7 @@ class UpdatePlan:
     seed: int
     group_by_length: bool = True
     equal_lengths: bool = False
+    micro_batch_tokens: int | None = None
 
     @property
     def updates_per_epoch(self) -> int:
@@ -58,19 +61,36 @@ class UpdatePlan:
     def micro_batches(self, update: np.ndarray, world_size: int, size: int) -> list[list[np.ndarray]]:
         """An update split over micro-steps and processes: [micro-step][process] -> example indices.
 
-        At most `size` examples a process and micro-step. Every process takes part in every
-        micro-step; where there are too few examples for all, some get none. Examples are laid out by
-        length, so that a micro-batch pads little and processes that work side by side have equally
-        long ones.
+        At most `size` examples a process and micro-step, and no more than `micro_batch_tokens` hold. Every
+        process takes part in every micro-step; where there are too few examples for all, some get none.
+        Examples are laid out by length, so that a micro-batch pads little and processes that work side by
+        side have equally long ones.
         """
         ordered = update[np.argsort(self.lengths[update], kind="stable")]
         groups = [ordered]
         if self.equal_lengths:
             groups = np.split(ordered, np.flatnonzero(np.diff(self.lengths[ordered])) + 1)
-        steps = [
-            part for group in groups for part in np.array_split(group, math.ceil(len(group) / (size * world_size)))
-        ]
+        steps = [step for group in groups for step in self._steps(group, world_size, size)]
         return [[step[rank::world_size] for rank in range(world_size)] for step in steps]
+
+    def longest_micro_batch(self, size: int) -> np.ndarray:
+        """The largest micro-batch that there can be: `size` of the longest examples, or as many as tokens allow."""
+        return np.argsort(self.lengths, kind="stable")[-self._fitting(int(self.lengths.max()), size) :]
+
+    def _steps(self, ordered: np.ndarray, world_size: int, size: int) -> list[np.ndarray]:
+        """Examples sorted by length, cut into micro-steps: equal ones, or with a bound on tokens as few as fit."""
+        if self.micro_batch_tokens is None:
+            return np.array_split(ordered, math.ceil(len(ordered) / (size * world_size)))
+        steps = []
+        while len(ordered):
+            many = self._fitting(int(self.lengths[ordered[-1]]), size) * world_size
+            ordered, step = ordered[:-many], ordered[-many:]
+            steps.append(step)
+        return steps[::-1]
+
+    def _fitting(self, longest: int, size: int) -> int:
+        """Examples of a process and forward pass whose longest has so many tokens."""
+        return size if self.micro_batch_tokens is None else max(1, min(size, self.micro_batch_tokens // longest))
 
 
 def padding_share(plan: UpdatePlan, epoch: int = 0, updates: int = 200) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from registry.models.layers import freeze
 from registry.training.assembly import Job, TrainingExamples
 from registry.training.averaging import WeightAverage, build_average
 from registry.training.batches import Updates
+from registry.training.collation import allow_packing, build_collate
 from registry.training.control import Control
 from registry.training.embedding_rows import choose_rows
 from registry.training.engines import check_quantized, is_sharded, micro_batch_size, prepare_model, zero_stage
@@ -82,6 +83,8 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     options = job.options
     check_quantized(accelerator, options.adapters.quantize)
     module = build_module(job)
+    if options.kernels.packing:
+        allow_packing(job, module)
     rows = choose_rows(job, module, accelerator)
     updates = build_updates(job, accelerator)
     trains = any(p.requires_grad for p in module.parameters())
@@ -118,17 +121,18 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
 
 def build_updates(job: Job, accelerator: Accelerator) -> Updates:
     """The order of the training examples, collated for this process."""
-    optimization, seed = job.options.optimization, job.options.run.seed
+    optimization = job.options.optimization
     plan = UpdatePlan(
         job.encoded["train"].lengths,
         batch_size=optimization.batch_size,
-        seed=seed,
+        seed=job.options.run.seed,
         equal_lengths=not job.spec.ignores_padding(job.tokenizer),
+        micro_batch_tokens=optimization.micro_batch_tokens,
     )
     return Updates(
         plan,
         TrainingExamples(job),
-        lambda features, epoch: job.task.collate(features, job.tokenizer, (seed, epoch)),
+        build_collate(job, device=accelerator.device.type, mixed_precision=accelerator.mixed_precision),
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         micro_batch_size=micro_batch_size(optimization, accelerator.num_processes),

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from registry.training.memory import fit_micro_batch, runs_out
+from registry.training.plan import UpdatePlan
 
 
 @dataclass
@@ -38,7 +39,7 @@ def setup(limit: int, *, other_fails_above: int = 1000, size: int = 16) -> Any:
 
     updates = SimpleNamespace(
         micro_batch_size=size,
-        plan=SimpleNamespace(lengths=np.arange(100)[::-1]),
+        plan=UpdatePlan(np.arange(100)[::-1], batch_size=size, seed=0),
         encoded=lambda epoch: rows,
         collate=lambda features, epoch: {"inputs": {"x": torch.ones(len(features), 1)}},
     )

@@ -37,6 +37,34 @@ def test_neighbouring_updates_are_not_correlated_beyond_their_own_length():
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.1
 
 
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_neighbouring_updates_come_from_anywhere_in_the_source(after):
+    """Rows of many sources are sorted (all positives, then all negatives): neither they nor lengths come in waves."""
+    many = np.tile(LENGTHS, 40)
+    found = []
+    for seed in range(4):
+        updates = UpdatePlan(many, 32, seed=seed).epoch(0)
+        for values in (np.arange(len(many)), many):
+            means = np.array([values[u].mean() for u in updates])
+            found.append(np.corrcoef(means[:-after], means[after:])[0, 1])
+    assert np.abs(found).max() < 0.12  # of 1254 updates; three standard deviations of chance are 0.085
+    assert abs(np.mean(found)) < 0.03
+
+
+def test_company_changes_from_epoch_to_epoch():
+    """Examples of one length share an update by chance alone, anew every epoch."""
+    many = np.full(20000, 7)
+    first, second = (np.empty(20000, int) for _ in range(2))
+    for epoch, place in enumerate((first, second)):
+        for number, update in enumerate(UpdatePlan(many, 32, seed=1).epoch(epoch)):
+            place[update] = number
+    pairs = np.random.default_rng(0).integers(20000, size=(400000, 2))
+    pairs = pairs[(pairs[:, 0] != pairs[:, 1]) & (first[pairs[:, 0]] == first[pairs[:, 1]])]
+    again = second[pairs[:, 0]] == second[pairs[:, 1]]
+    assert len(pairs) > 400
+    assert again.mean() < 0.02
+
+
 @pytest.mark.parametrize(("world_size", "size"), [(1, 32), (1, 8), (2, 16), (2, 5), (3, 4), (8, 1)])
 def test_micro_batches_hold_the_update_whatever_the_processes(world_size, size):
     for update in (plan().epoch(0)[0], plan().epoch(0)[0][:5]):
@@ -45,6 +73,30 @@ def test_micro_batches_hold_the_update_whatever_the_processes(world_size, size):
         parts = [part for step in steps for part in step]
         assert sorted(np.concatenate(parts)) == sorted(update)
         assert max(len(part) for part in parts) <= size
+
+
+@pytest.mark.parametrize("equal_lengths", [True, False])
+@pytest.mark.parametrize(("world_size", "size", "tokens"), [(1, 32, 256), (2, 16, 128), (3, 4, 200), (2, 16, 40)])
+def test_micro_batches_hold_no_more_than_so_many_tokens(world_size, size, tokens, equal_lengths):
+    bounded = plan(micro_batch_tokens=tokens, equal_lengths=equal_lengths)
+    for update in (bounded.epoch(0)[0], bounded.epoch(0)[0][:5]):
+        steps = bounded.micro_batches(update, world_size, size)
+        assert sorted(np.concatenate([part for step in steps for part in step])) == sorted(update)
+        for step in steps:
+            assert len(step) == world_size
+            assert len(step[0])  # a process without examples takes the first one's for its empty pass
+            for part in step:
+                assert len(part) <= size
+                assert len(part) <= 1 or len(part) * LENGTHS[part].max() <= tokens
+    largest = bounded.longest_micro_batch(size)
+    assert LENGTHS[largest].min() >= np.sort(LENGTHS)[-size]
+    assert len(largest) == max(1, min(size, tokens // LENGTHS.max()))
+
+
+def test_a_bound_on_tokens_gives_the_fewest_micro_batches():
+    lengths = np.array([10] * 8 + [40] * 4)
+    steps = UpdatePlan(lengths, 12, seed=0, micro_batch_tokens=80).micro_batches(np.arange(12), 1, 12)
+    assert [[int(n) for n in lengths[step[0]]] for step in steps] == [[10] * 8, [40, 40], [40, 40]]
 
 
 def test_models_that_padding_disturbs_get_equal_lengths():

@@ -1,0 +1,225 @@
+"""Texts of a batch packed into one row of real tokens: layers compute no padding, attention stays within each text.
+
+Embeddings see the padded batch and heads get padded states, so that positions, whatever their offset, pooling and
+losses are what they always are. Between them states are (1, tokens, width), and attention is told where each text
+begins under the names that transformers' flash attention has for it (`cu_seq_lens_q`, …).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from registry.models.layers import find_backbone, layer_stacks
+
+PACKED_SDPA = "packed_sdpa"
+"""Name of `attend` among transformers' attention functions."""
+
+POSITIONS, BOUNDARIES = "packed_positions", "packed_boundaries"
+TOLERANCE = 1e-4
+
+
+def pack_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs with `packed_positions` (tokens,) int64 and `packed_boundaries` (batch + 1,) int32 added.
+
+    The positions are those of real tokens in the flattened batch. Found here, on the CPU, a device need not be asked
+    how many there are. Without padding there is nothing to add.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is None or mask.all():
+        return dict(inputs)
+    boundaries = F.pad(mask.sum(dim=1).cumsum(dim=0), (1, 0)).int()
+    return {**inputs, POSITIONS: mask.flatten().nonzero().squeeze(1), BOUNDARIES: boundaries}
+
+
+def allow_packing(module: nn.Module) -> None:
+    """Let `module` take what `pack_inputs` adds, in place; names of weights stay, and other batches pass as ever.
+
+    Raises:
+        ValueError: the architecture cannot, or not with these attention kernels.
+    """
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    _, backbone = find_backbone(module)
+    config: Any = getattr(backbone, "config", None)
+    kind = getattr(config, "model_type", type(module).__name__)
+    embeddings = getattr(backbone, "embeddings", None)
+    if not getattr(backbone, "_supports_attention_backend", False) or not isinstance(embeddings, nn.Module):
+        raise ValueError(f"--packing: {kind} cannot keep texts in one row apart; leave it out")
+    if config._attn_implementation == "sdpa":
+        ALL_ATTENTION_FUNCTIONS.register(PACKED_SDPA, attend)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED_SDPA, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+        config._attn_implementation = PACKED_SDPA
+    elif config._attn_implementation != "flash_attention_2":
+        raise ValueError(f"--packing needs --attention sdpa or flash_attention_2, not {config._attn_implementation}")
+    Packing().attach(module, backbone, embeddings)
+    if config._attn_implementation == PACKED_SDPA and not is_exact(module):
+        raise ValueError(f"--packing: {kind} gives packed texts other states than padded ones; leave it out")
+
+
+def is_exact(module: nn.Module) -> bool:
+    """Whether a short text beside one with more tokens than local attention reaches gets the states that padding gives.
+
+    Tried, not looked up: what an architecture does with positions and attention is its own affair.
+    """
+    _, backbone = find_backbone(module)
+    config: Any = backbone.config
+    longest = min(80, getattr(config, "max_position_embeddings", 80) - 8)
+    pad = config.pad_token_id or 0
+    ids = torch.arange(2 * longest).view(2, -1).remainder(config.vocab_size - 1)
+    ids[ids == pad] = config.vocab_size - 1
+    mask = torch.ones_like(ids)
+    ids[0, 5:], mask[0, 5:] = pad, 0
+    padded = {"input_ids": ids, "attention_mask": mask}
+    states: list[Tensor] = []
+    handle = backbone.register_forward_hook(lambda part, args, outputs: states.append(outputs["last_hidden_state"]))
+    training = {part: part.training for part in module.modules()}
+    try:
+        with torch.no_grad():
+            for inputs in (padded, pack_inputs(padded)):
+                module.eval()(**inputs)
+    finally:
+        handle.remove()
+        for part, mode in training.items():
+            part.training = mode
+    expected, found = (state[mask.bool()] for state in states)
+    return torch.allclose(found, expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0)
+
+
+class Packing:
+    """Hooks that pack states behind the embeddings, and spread them over the padded batch behind the layers."""
+
+    def __init__(self) -> None:
+        self.positions: Tensor | None = None
+        self.boundaries: Tensor | None = None
+        self.shape: tuple[int, int] = (0, 0)
+
+    def attach(self, module: nn.Module, backbone: nn.Module, embeddings: nn.Module) -> None:
+        """Register the hooks; poolers read spread states, whether they stand behind an encoder or a list of layers."""
+        path = list(layer_stacks(backbone))[-1]
+        owner = path.rpartition(".")[0].rpartition(".")[0]
+        module.register_forward_pre_hook(self.take, with_kwargs=True)
+        backbone.register_forward_pre_hook(self.tell, with_kwargs=True)
+        embeddings.register_forward_hook(self.pack)
+        for name, part in backbone.named_children():
+            if "rotary" in name:
+                part.register_forward_hook(self.pack_rotary)
+        backbone.get_submodule(owner or path).register_forward_hook(self.unpack)
+        module.register_forward_hook(self.forget, always_call=True)
+
+    def take(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Keep what `pack_inputs` added from the forward that does not know it."""
+        self.positions, self.boundaries = kwargs.pop(POSITIONS, None), kwargs.pop(BOUNDARIES, None)
+        self.shape = tuple(kwargs["input_ids"].shape)
+        return args, kwargs
+
+    def tell(self, backbone: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Instead of a mask, the boundaries."""
+        if self.positions is None:
+            return args, kwargs
+        config: Any = backbone.config
+        # transformers passes a mask of four dimensions on untouched; none would make it build one of all pairs.
+        ignored = self.positions.new_ones(1, 1, 1, 1, dtype=torch.bool)
+        known = {
+            "attention_mask": ignored if config._attn_implementation == PACKED_SDPA else None,
+            "cu_seq_lens_q": self.boundaries,
+            "cu_seq_lens_k": self.boundaries,
+            "max_length_q": self.shape[1],
+            "max_length_k": self.shape[1],
+        }
+        return args, {**kwargs, **known}
+
+    def pack(self, embeddings: nn.Module, args: Any, states: Tensor) -> Tensor:
+        """(batch, length, width) -> (1, tokens, width)."""
+        if self.positions is None:
+            return states
+        return states.flatten(0, 1).index_select(0, self.positions).unsqueeze(0)
+
+    def pack_rotary(self, rotary: nn.Module, args: Any, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Rotations of (1 or batch, length, width) -> (1, tokens, width)."""
+        if self.positions is None:
+            return outputs
+        return tuple(self.pack(rotary, args, part.expand(self.shape[0], -1, -1)) for part in outputs)
+
+    def unpack(self, layers: nn.Module, args: Any, outputs: Any) -> Any:
+        """(1, tokens, width) -> (batch, length, width), zero where there is padding."""
+        if self.positions is None:
+            return outputs
+        states = outputs if isinstance(outputs, Tensor) else outputs["last_hidden_state"]
+        empty = states.new_zeros(self.shape[0] * self.shape[1], states.shape[-1])
+        spread = empty.index_copy(0, self.positions, states[0]).unflatten(0, self.shape)
+        if outputs is states:
+            return spread
+        outputs["last_hidden_state"] = spread
+        return outputs
+
+    def forget(self, module: nn.Module, args: Any, outputs: Any) -> None:
+        """Hold no tensors between batches."""
+        self.positions = self.boundaries = None
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int = 0,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it; states are (1, heads, tokens, width), the result (1, tokens, heads, width).
+
+    Without boundaries the batch is an ordinary one.
+
+    Args:
+        cu_seq_lens_q: (texts + 1,) where each text begins, and the last one ends.
+        max_length_q: no text is longer.
+        sliding_window: tokens see those that are less far away.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    sdpa: Any = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    if cu_seq_lens_q is None:
+        return sdpa(module, query, key, value, attention_mask, dropout, scaling, **others)  # type: ignore[no-any-return]
+    local = sliding_window is not None and max_length_q > sliding_window
+    if query.device.type == "cuda" and not local:
+        return attend_ragged(query, key, value, cu_seq_lens_q, max_length_q, dropout, scaling), None
+    attended = []
+    runs = [(length, len(list(run))) for length, run in itertools.groupby(cu_seq_lens_q.diff().tolist())]
+    tokens = [length * texts for length, texts in runs]
+    split = [states[0].split(tokens, dim=1) for states in (query, key, value)]
+    for (length, texts), *parts in zip(runs, *split, strict=True):
+        batch = [part.unflatten(1, (texts, length)).transpose(0, 1) for part in parts]
+        mask = band(length, sliding_window, query.device) if sliding_window and length > sliding_window else None
+        attended.append(sdpa(module, *batch, mask, dropout, scaling, is_causal=False)[0].flatten(0, 1))
+    return torch.cat(attended).unsqueeze(0), None
+
+
+def attend_ragged(
+    query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, longest: int, dropout: float, scaling: float | None
+) -> Tensor:
+    """All texts in one kernel, which draws the dropout as well; nothing waits for the device."""
+    query, key, value = (
+        torch.nested.nested_tensor_from_jagged(
+            states[0].transpose(0, 1).contiguous(), boundaries, min_seqlen=1, max_seqlen=longest
+        ).transpose(1, 2)
+        for states in (query, key, value)
+    )
+    attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scaling)
+    return attended.transpose(1, 2).values().unsqueeze(0)
+
+
+def band(length: int, width: int, device: torch.device) -> Tensor:
+    """(1, 1, length, length): which tokens are less than `width` apart."""
+    places = torch.arange(length, device=device)
+    return ((places[:, None] - places).abs() < width)[None, None]

@@ -1,0 +1,49 @@
+"""How training examples become tensors: packed where that is asked for, else padded to lengths that kernels like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from registry.models.packing import pack_inputs
+from registry.tasks.base import Batch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from registry.training.assembly import Job
+    from registry.training.batches import Collate
+
+LENGTH_STEP = 8
+"""Tensor cores and masked attention kernels want lengths that this divides; compiled code meets fewer shapes."""
+
+
+def build_collate(job: Job, *, device: str, mixed_precision: str) -> Collate:
+    """The collation of training batches on a type of device, in an arithmetic of accelerate's ("no", "bf16", …)."""
+    task, tokenizer, seed, kernels = job.task, job.tokenizer, job.options.run.seed, job.options.kernels
+    if kernels.packing:
+        return lambda features, epoch: packed(task.collate(features, tokenizer, (seed, epoch)))
+    on_tensor_cores = device == "cuda" and mixed_precision in ("fp16", "bf16")
+    gains = job.spec.ignores_padding(tokenizer) and (on_tensor_cores or kernels.compile)
+    step = length_step(job.limits.max_length, tokenizer.model_max_length) if gains else None
+    return lambda features, epoch: task.collate(features, tokenizer, (seed, epoch), step)
+
+
+def length_step(longest: int, positions: int) -> int | None:
+    """What padded lengths are a multiple of; None where the longest would then have more tokens than positions."""
+    return LENGTH_STEP if -(-longest // LENGTH_STEP) * LENGTH_STEP <= positions else None
+
+
+def allow_packing(job: Job, module: nn.Module) -> None:
+    """Let `module` take packed batches, in place.
+
+    Raises:
+        ValueError: the model cannot, or its shapes would be compiled.
+    """
+    if job.options.kernels.compile:
+        raise ValueError("--packing and --compile do not go together: compiled code wants few shapes; choose one")
+    job.spec.allow_packing(module)
+
+
+def packed(batch: Batch) -> Batch:
+    """The batch with what a packed model needs among its inputs."""
+    return {**batch, "inputs": pack_inputs(batch["inputs"])}

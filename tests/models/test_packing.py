@@ -1,0 +1,195 @@
+"""Packed batches give the logits and gradients of padded ones; architectures that cannot are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers_small import MASKS, TAGS, TEXTS, TWO, built, config_folder
+
+from registry.heads import Head
+from registry.models import packing
+from registry.models.packing import PACKED_SDPA, allow_packing, attend, attend_ragged, is_exact, pack_inputs
+from registry.models.transformer import Transformer
+from registry.training.kernels import checkpoint_activations
+
+SMALL = Transformer(vocabulary_size=400, dropout=0.0)
+
+
+def module_and_inputs(
+    folder: Path, architecture: str, head: Head = TWO, spec: Transformer = SMALL, **changes: Any
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A tiny model of random weights that allows packing, and padded texts."""
+    tokenizer, module = built(spec, config_folder(folder, architecture, **changes), head)
+    for parameter in module.parameters():  # biases and norms as training leaves them
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    spec.allow_packing(module)
+    inputs = dict(
+        tokenizer([*TEXTS, "a film so dull and slow that we all felt awful"], return_tensors="pt", padding=True)
+    )
+    assert len(set(inputs["attention_mask"].sum(1).tolist())) > 2
+    if head is MASKS:
+        inputs["scored_positions"] = inputs["attention_mask"].flatten().nonzero().squeeze(1)[::3]
+    return module, inputs
+
+
+def logits_and_gradients(module: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits at real positions, and the gradients of a sum that treats every one of them differently."""
+    module.zero_grad()
+    logits = module.train()(**inputs)["logits"]
+    if logits.ndim == 3:
+        logits = logits[inputs["attention_mask"].bool()]
+    weights = torch.linspace(-1, 1, logits.numel()).view_as(logits)
+    (logits * weights).sum().backward()
+    return logits.detach(), {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def assert_packed_equals_padded(module: nn.Module, inputs: dict[str, Tensor]) -> None:
+    logits, gradients = logits_and_gradients(module, inputs)
+    found, packed = logits_and_gradients(module, pack_inputs(inputs))
+    torch.testing.assert_close(found, logits, atol=1e-5, rtol=1e-5)
+    assert packed.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(packed[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("head", [TWO, TAGS, MASKS], ids=lambda head: head.kind)
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "electra", "modernbert", "albert"])
+def test_packed_equals_padded(architecture: str, head: Head, tmp_path: Path) -> None:
+    assert_packed_equals_padded(*module_and_inputs(tmp_path, architecture, head))
+
+
+def test_every_position_counts_from_where_the_architecture_begins(tmp_path: Path) -> None:
+    """RoBERTa's positions begin behind its pad token: with others its states would be different."""
+    module, inputs = module_and_inputs(tmp_path, "roberta")
+    seen: list[Tensor] = []
+    module.roberta.embeddings.position_embeddings.register_forward_pre_hook(lambda part, args: seen.append(args[0]))
+    module(**pack_inputs(inputs))
+    pad = module.config.pad_token_id
+    real = inputs["attention_mask"].bool()
+    assert seen[0].shape == real.shape
+    assert (seen[0] == torch.where(real, real.cumsum(1) + pad, pad)).all()
+
+
+def test_local_attention_stays_local(tmp_path: Path) -> None:
+    """Texts are longer than the window; the states are those of the padded batch's own window."""
+    module, inputs = module_and_inputs(tmp_path, "modernbert", TAGS, local_attention=4, global_attn_every_n_layers=2)
+    assert_packed_equals_padded(module, inputs)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "pooler"])
+def test_heads_of_our_own(pooling: Any, tmp_path: Path) -> None:
+    spec = Transformer(vocabulary_size=400, dropout=0.0, pooling=pooling, head_hidden=8)
+    assert_packed_equals_padded(*module_and_inputs(tmp_path, "bert", spec=spec))
+
+
+def test_recomputed_activations(tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path, "bert", TAGS)
+    expected = logits_and_gradients(module, inputs)
+    checkpoint_activations(module)
+    found = logits_and_gradients(module, pack_inputs(inputs))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_layers_see_real_tokens_alone_and_only_where_there_is_padding(tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path, "bert")
+    widths: list[tuple[int, ...]] = []
+    module.bert.encoder.layer[0].register_forward_pre_hook(lambda part, args: widths.append(tuple(args[0].shape[:2])))
+    padded, tokens = tuple(inputs["input_ids"].shape), int(inputs["attention_mask"].sum())
+    module(**pack_inputs(inputs))
+    module(**inputs)
+    full = {name: value[4:] for name, value in inputs.items()}
+    assert pack_inputs(full).keys() == full.keys()
+    module(**pack_inputs(full))
+    assert widths == [(1, tokens), padded, (1, padded[1])]
+
+
+def test_padding_on_the_left(tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path, "distilbert", TAGS)
+    assert_packed_equals_padded(module, {name: value.flip(1) for name, value in inputs.items()})
+
+
+def test_names_and_saved_weights_are_those_of_the_model(tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path / "config", "bert")
+    _, plain = built(SMALL, config_folder(tmp_path / "plain", "bert"))
+    assert module.state_dict().keys() == plain.state_dict().keys()
+    SMALL.save(module, module.state_dict(), tmp_path / "model")
+    again = SMALL.load(tmp_path / "model", TWO)
+    assert again.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(again.eval()(**inputs)["logits"], module.eval()(**inputs)["logits"])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "problem"),
+    [
+        ("mpnet", {}, "--packing: mpnet cannot keep texts in one row apart; leave it out"),
+        ("deberta-v2", {}, "--packing: deberta-v2 cannot keep texts in one row apart"),
+        ("gpt2", {}, "--packing: gpt2 cannot"),
+        ("bart", {}, "--packing: bart cannot"),
+    ],
+)
+def test_what_cannot_be_packed_is_refused(architecture: str, changes: Any, problem: str, tmp_path: Path) -> None:
+    _, module = built(SMALL, config_folder(tmp_path, architecture, **changes))
+    with pytest.raises(ValueError, match=problem):
+        SMALL.allow_packing(module)
+
+
+def test_eager_attention_is_refused(tmp_path: Path) -> None:
+    _, module = built(Transformer(vocabulary_size=400, attention="eager"), config_folder(tmp_path, "bert"))
+    with pytest.raises(ValueError, match="--packing needs --attention sdpa or flash_attention_2, not eager"):
+        allow_packing(module)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "modernbert"])
+def test_attention_between_texts_does_not_pass_for_exact(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial sees what it is for, also in the small weights of a model that has learned nothing."""
+    _, module = built(SMALL, config_folder(tmp_path, architecture))
+    allow_packing(module)
+    assert is_exact(module)
+    assert not module.training
+
+    def leaking(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **others: Any) -> Any:
+        if others.pop("cu_seq_lens_q", None) is not None:
+            mask = None
+        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, is_causal=False)
+
+    with monkeypatch.context() as patched:
+        patched.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, PACKED_SDPA, leaking)
+        assert not is_exact(module)
+    if architecture == "modernbert":
+        monkeypatch.setattr(packing, "band", lambda *sizes: None)
+        assert not is_exact(module)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_one_kernel_for_all_texts_attends_as_one_call_for_each_length(device: str) -> None:
+    boundaries = torch.tensor([0, 3, 8, 13, 20], dtype=torch.int32, device=device)
+    torch.manual_seed(0)
+    states = [torch.randn(1, 2, 20, 8, device=device, requires_grad=True) for _ in range(3)]
+    layer = nn.Identity()
+    one = attend_ragged(*states, boundaries, 7, 0.0, 0.3)
+    cpu = [part.detach().cpu().requires_grad_() for part in states]
+    each, _ = attend(layer, *cpu, None, 0.0, 0.3, cu_seq_lens_q=boundaries.cpu(), max_length_q=7)
+    torch.testing.assert_close(one.cpu(), each, atol=1e-5, rtol=1e-5)
+    for part, gradients in ((one, states), (each, cpu)):
+        (part * torch.linspace(-1, 1, part.numel(), device=part.device).view_as(part)).sum().backward()
+        assert all(state.grad is not None for state in gradients)
+    for state, expected in zip(states, cpu, strict=True):
+        torch.testing.assert_close(state.grad.cpu(), expected.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_of_attention_is_drawn_for_every_text(tmp_path: Path) -> None:
+    """Two equal texts in one row get different masks, and none where there is no dropout."""
+    states = torch.randn(1, 2, 5, 8).repeat(1, 1, 2, 1)
+    boundaries = torch.tensor([0, 5, 10], dtype=torch.int32)
+    for dropout, same in ((0.0, True), (0.5, False)):
+        attended, _ = attend(
+            nn.Identity(), states, states, states, None, dropout, cu_seq_lens_q=boundaries, max_length_q=5
+        )
+        assert torch.equal(attended[0, :5], attended[0, 5:]) == same
