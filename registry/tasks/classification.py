@@ -74,7 +74,7 @@ class Classification(Task):
         return name_labels(raw, self.problem, self.labels, self.label_separator)
 
     def head(self, raw: DatasetDict) -> Head:
-        train = [label for label in raw["train"]["label"] if label is not None]
+        train = [label for label in raw["train"]["label"][:] if label is not None]
         problem = problem_of(raw)
         if problem == "regression":
             return Head(SEQUENCE_CLASSIFICATION, problem=problem)

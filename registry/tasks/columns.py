@@ -29,7 +29,7 @@ def _changed(split: str, rows: Dataset, name: str, change: Callable[[Any], Any],
     if name not in rows.column_names:
         return rows
     values = []
-    for position, value in enumerate(rows[name]):
+    for position, value in enumerate(rows[name][:]):  # a column of datasets would be read row by row
         try:
             values.append(change(value))
         except ValueError as error:

@@ -69,7 +69,7 @@ def name_column(raw: DatasetDict, column: str, labels: Sequence[str]) -> Dataset
 def guess_problem(raw: DatasetDict, labels: Sequence[str], separator: str) -> str:
     """What the labels of train are: lists, fractions or names; a guess between them is logged."""
     rows = raw["train"] if "train" in raw else next(iter(raw.values()))
-    given = [value for value in rows["label"] if value is not None]
+    given = [value for value in rows["label"][:] if value is not None]
     if separator or (given and isinstance(given[0], list)):
         return "multi_label"
     if labels:

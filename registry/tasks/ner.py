@@ -63,12 +63,12 @@ class Ner(Task):
         first = raw["train"] if "train" in raw else next(iter(raw.values()))
         scheme = self.scheme
         if scheme == "auto" and "tags" in first.column_names:
-            scheme = guess_scheme(tags for tags in first["tags"] if tags is not None)
+            scheme = guess_scheme(tags for tags in first["tags"][:] if tags is not None)
             logger.info("tags are read as %s (scheme=%s)", scheme, scheme)
         return map_column(raw, "tags", lambda tags: tags and to_bio(tags, scheme), List(Value("string")))
 
     def head(self, raw: DatasetDict) -> Head:
-        found = {tag[2:] for tags in raw["train"]["tags"] for tag in tags or () if tag != OUTSIDE}
+        found = {tag[2:] for tags in raw["train"]["tags"][:] for tag in tags or () if tag != OUTSIDE}
         types = self.types or tuple(sorted(found))
         if not types:
             raise ValueError("train has no entities: nothing to learn")

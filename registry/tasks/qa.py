@@ -73,7 +73,7 @@ class QuestionAnswering(Task):
         return name_column(self.read(source), "answer", self.answers)
 
     def head(self, raw: DatasetDict) -> Head:
-        counts = Counter(answer for answer in raw["train"]["answer"] if answer is not None)
+        counts = Counter(answer for answer in raw["train"]["answer"][:] if answer is not None)
         common = {answer for answer, count in counts.items() if count >= self.min_answer_count}
         labels = tuple(a for a in self.answers if a in common) if self.answers else label_order(common)
         if len(labels) < 2:

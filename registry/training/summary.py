@@ -74,7 +74,7 @@ def labels_row(job: Job) -> list[tuple[str, str]]:
     column = next((c for c in ("label", "answer") if c in job.prepared.splits["train"].column_names), None)
     if column is None or job.head.problem != "single_label":
         return [("labels", f"{len(job.head.labels)}")] if job.head.labels else []
-    counts = Counter(job.prepared.splits["train"][column])
+    counts = Counter(job.prepared.splits["train"][column][:])
     rows = sum(counts.values())
     shown = ", ".join(f"{label} {count / rows:.1%}" for label, count in counts.most_common(8))
     more = f", … ({len(job.head.labels)} in all)" if len(counts) > 8 else ""
