@@ -64,6 +64,7 @@ def test_the_other_process_ends_and_says_why(tmp_path, fault, message):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_full_disk_under_deepspeed_is_said_and_loses_nothing(tmp_path):
     status, said, seconds = train(tmp_path, "deepspeed_zero2_cpu", 1, "full", "checkpoint", 2)
     assert status != 0
@@ -86,9 +87,7 @@ def test_training_goes_on_where_that_is_asked_for(tmp_path):
     files = json.loads((checkpoint / "manifest.json").read_text())["files"]
     shards = [f"deepspeed/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in (0, 1)]
     ranks = [f"{name}-{rank}.safetensors" for name in ("random", "window") for rank in (0, 1)]
-    assert sorted(files) == sorted(
-        [*shards, "deepspeed/mp_rank_00_model_states.pt", *ranks, "loop.json", "schedule.json"]
-    )
+    assert {*shards, "deepspeed/mp_rank_00_model_states.pt", *ranks, "loop.json", "schedule.json"} <= files.keys()
     for path in map(checkpoint.joinpath, files):
         content = path.read_bytes()
         middle = len(content) // 2
