@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -407,5 +408,6 @@ def _scalar_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+@functools.cache
 def _hints() -> dict[str, Any]:
     return {name: hint for group in groups().values() for name, hint in typing.get_type_hints(group).items()}
