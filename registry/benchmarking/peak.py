@@ -15,9 +15,9 @@ def matmul_peak(precision: str, device: torch.device, size: int | None = None) -
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     size = size or (8192 if device.type == "cuda" else 2048)
     a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
-    best, until = 0.0, time.perf_counter() + SECONDS
     torch.mm(a, b)
-    while time.perf_counter() < until:
+    best, until = 0.0, time.perf_counter() + SECONDS
+    while not best or time.perf_counter() < until:
         _wait(device)
         started = time.perf_counter()
         torch.mm(a, b)

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import _get_default_store
 
 from registry.training.memory import is_out_of_memory
 
@@ -77,13 +76,14 @@ def _tell(reason: str) -> None:
     """Leave word for the others, who will only notice that this process is gone."""
     if dist.is_available() and dist.is_initialized():
         with suppress(RuntimeError):  # the process that keeps the store may be gone itself
-            _get_default_store().set(LAST_WORD, f"process {dist.get_rank()} of this run has ended: {reason}")
+            store = dist.distributed_c10d._get_default_store()
+            store.set(LAST_WORD, f"process {dist.get_rank()} of this run has ended: {reason}")
 
 
 def _told() -> str:
     """What another process has said at its end."""
     with suppress(RuntimeError):
-        store = _get_default_store()
+        store = dist.distributed_c10d._get_default_store()
         if store.check([LAST_WORD]):
             return str(store.get(LAST_WORD).decode())
     return "another process of this run has ended without a word, killed most likely"
