@@ -200,6 +200,7 @@ class Recipe:
 
     r_drop: float = option(0.0, "Weight of the divergence of two passes under dropout (R-Drop); 0: off.", minimum=0)
     contrastive: float = option(0.0, "Share of a supervised contrastive loss on pooled texts.", minimum=0, maximum=1)
+    contrastive_temperature: float = option(0.3, "Its temperature: smaller ones look at the nearest texts.", above=0)
     ema_decay: float | None = option(None, "Use an exponential moving average of the weights.", above=0, maximum=1)
     average_last: int | None = option(None, "Use the mean of the weights at the last N evaluations.", minimum=2)
 

@@ -7,12 +7,13 @@ transformers knows ("bert", "modernbert"), which needs no files at all.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.heads import Head
 from registry.models.base import ModelSource
+from registry.models.families import REFUSED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -34,8 +35,11 @@ def is_architecture(name: str) -> bool:
     return name in CONFIG_MAPPING
 
 
-def read_config(source: ModelSource, changes: Mapping[str, Any]) -> PreTrainedConfig:
+def read_config(source: ModelSource, changes: Mapping[str, Any], others: Collection[str] = ()) -> PreTrainedConfig:
     """The configuration that `source` names, with `changes` in it.
+
+    Args:
+        others: options of the model beside its configuration's, for whoever misspelled one of them.
 
     Raises:
         ValueError: there is none, or it has no such values; says what would be right.
@@ -45,6 +49,8 @@ def read_config(source: ModelSource, changes: Mapping[str, Any]) -> PreTrainedCo
 
     values = read_values(source)
     kind = str(values.get("model_type"))
+    if kind in REFUSED:
+        raise ValueError(f"model {source.path!r}: {kind} cannot be trained here: {REFUSED[kind]}")
     if "AutoConfig" in values.get("auto_map", ()):
         from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
@@ -60,7 +66,7 @@ def read_config(source: ModelSource, changes: Mapping[str, Any]) -> PreTrainedCo
             "if it brings code of its own, that runs only with --trust-remote-code"
         )
     changes = {config_class.attribute_map.get(key, key): value for key, value in changes.items()}
-    _check_known(changes, {*config_class().to_dict(), *values}, kind)
+    _check_known(changes, {*config_class().to_dict(), *values}, others, kind)
     try:
         return config_class.from_dict({**_cut_lists(values, changes), **changes}, name_or_path=source.path)
     except (TypeError, ValueError, StrictDataclassError) as error:
@@ -130,11 +136,11 @@ def _harmless(values: Mapping[str, Any], keep: tuple[str, ...]) -> dict[str, Any
     }
 
 
-def _check_known(changes: Mapping[str, Any], known: set[str], kind: str) -> None:
+def _check_known(changes: Mapping[str, Any], known: set[str], others: Collection[str], kind: str) -> None:
     for key in changes:
         if key not in known or key.startswith("_"):
-            close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(sorted(known))}"
+            close = difflib.get_close_matches(key, known.union(others), n=3, cutoff=0.5)
+            hint = f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(sorted({*others, *known}))}"
             raise ValueError(f"--model-option {key}: {kind} has no such option; {hint}")
 
 

@@ -47,5 +47,13 @@ FINE_TUNING: dict[str, dict[str, Any]] = {
 }
 """model_type of transformers -> option values by name."""
 
+WITHOUT_MASKED_LM = ("gpt2", "opt", "t5", "mt5")
+"""Architectures that were not made to fill masked positions: transformers has no such head for them."""
+
+REFUSED = {
+    "xlnet": "a single text leaves its segment weights without gradients, which training on several devices needs"
+}
+"""Architectures that cannot be trained here, and why."""
+
 FROM_SCRATCH: dict[str, Any] = {"learning_rate": 5e-4, "warmup": 0.1}
 """For random weights, which are far from anything that a small rate could reach."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from registry.heads import MASKED_LM
 from registry.models.checkpoints import CHECKPOINTS, Checkpoint, attribute
-from registry.models.families import FINE_TUNING
-from registry.models.transformer import Transformer
+from registry.models.families import FINE_TUNING, WITHOUT_MASKED_LM
+from registry.models.transformer import HEADS, Transformer
 
 
 def _spec(checkpoint: Checkpoint) -> Transformer:
     return Transformer(
         description=checkpoint.description,
         checkpoint=checkpoint.path,
+        heads=tuple(kind for kind in HEADS if kind != MASKED_LM or checkpoint.family not in WITHOUT_MASKED_LM),
         defaults={**FINE_TUNING[checkpoint.family], **checkpoint.defaults},
     )
 

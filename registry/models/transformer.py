@@ -21,7 +21,7 @@ from registry.models.configs import (
     set_head,
     set_vocabulary,
 )
-from registry.plugins import not_an_option, option, other_options
+from registry.plugins import describe_options, not_an_option, option, other_options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -146,7 +146,7 @@ class Transformer(ModelSpec):
         return dataclasses.replace(source, path=self.architecture, from_scratch=True)
 
     def _config(self, source: ModelSource) -> PreTrainedConfig:
-        config = read_config(source, self.config)
+        config = read_config(source, self.config, [option.name for option in describe_options(self)[:-1]])
         if self.dropout is not None:
             set_dropout(config, self.dropout)
         if hasattr(config, "use_cache"):

@@ -32,7 +32,8 @@ def build_objective(task: Task, head: Head, recipe: Recipe, *, wants_labels: boo
     if recipe.r_drop:
         return r_drop(task, head, wants_labels=wants_labels, alpha=recipe.r_drop)
     if recipe.contrastive:
-        return contrastive(task, head, wants_labels=wants_labels, weight=recipe.contrastive)
+        temperature = recipe.contrastive_temperature
+        return contrastive(task, head, wants_labels=wants_labels, weight=recipe.contrastive, temperature=temperature)
     return task_loss(task, head, wants_labels=wants_labels)
 
 

@@ -10,8 +10,10 @@ import torch
 from architectures import SIZES
 from peft import LoraConfig, get_peft_model
 
-from registry.heads import HEAD_KINDS, MASKED_LM, SEQUENCE_CLASSIFICATION
+from registry.heads import HEAD_KINDS, MASKED_LM, SEQUENCE_CLASSIFICATION, Head
+from registry.models import get
 from registry.models.base import ModelSource
+from registry.models.families import FINE_TUNING, WITHOUT_MASKED_LM
 from registry.models.layers import find_backbone, layer_stacks, lora_targets
 from registry.models.transformer import Transformer
 from registry.plugins import resolve
@@ -19,7 +21,6 @@ from registry.testing.bench import Bench
 from registry.testing.model_checks import CHECKS, SAMPLES
 from registry.testing.results import Skipped
 
-WITHOUT_MASKED_LM = ("gpt2", "opt", "t5")
 EQUAL_LENGTHS = ("convbert", "mobilebert", "fnet")
 POSSIBLE = [
     (architecture, kind)
@@ -49,11 +50,25 @@ def test_keeps_the_contract(architecture, kind, tmp_path):
     assert skipped <= ({"ignores_padding", "accumulates"} if architecture in EQUAL_LENGTHS else set())
 
 
-@pytest.mark.parametrize("architecture", WITHOUT_MASKED_LM)
+@pytest.mark.parametrize("architecture", [name for name in SIZES if name in WITHOUT_MASKED_LM])
 def test_says_what_cannot_be(architecture, tmp_path):
     with pytest.raises(ValueError, match=f"^{architecture} has no masked-lm head: ") as error:
         bench_of(architecture, MASKED_LM, tmp_path).build()
     assert "\n" not in str(error.value)
+
+
+def test_xlnet_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "xlnet"}')
+    with pytest.raises(ValueError, match="xlnet cannot be trained here: a single text leaves its segment weights"):
+        Transformer().build(Head(SEQUENCE_CLASSIFICATION, ("a", "b")), None, ModelSource(path=str(tmp_path)))
+
+
+def test_families_without_masked_lm_are_those_of_transformers():
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    assert {family for family in FINE_TUNING if family not in MODEL_FOR_MASKED_LM_MAPPING_NAMES} == {*WITHOUT_MASKED_LM}
+    assert MASKED_LM not in get("gpt2").heads
+    assert MASKED_LM in get("bart-base").heads
 
 
 @pytest.mark.parametrize("architecture", SIZES)

@@ -139,6 +139,8 @@ def test_unknown_sizes_are_answered_with_the_closest(tmp_path):
         ValueError, match=r"^--model-option num_hiden_layers: bert has no such option; did you mean num_hidden_layers"
     ):
         built(with_options(Transformer(), {"num_hiden_layers": "4"}), source)
+    with pytest.raises(ValueError, match=r"^--model-option poling: bert has no such option; did you mean pooling"):
+        built(with_options(Transformer(), {"poling": "mean"}), source)
     with pytest.raises(ValueError, match="its configuration is not valid") as error:
         built(with_options(Transformer(), {"num_hidden_layers": "many"}), source)
     assert "\n" not in str(error.value)
