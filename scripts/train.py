@@ -109,6 +109,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
 
 def train(job: Job, setup: Setup, progress: Progress) -> None:
     """THE loop: every optimizer update of the run; what happens between updates is `progress`'s."""
+    from registry.training.frozen import reuse_pooled
     from registry.training.recovery import within_memory
 
     accelerator, model, optimizer, schedule = setup.accelerator, setup.model, setup.optimizer, setup.schedule
@@ -116,6 +117,7 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
     grad_norm = None
 
     progress.before_first_update()
+    reuse_pooled(job, setup, progress.display.line, progress.asked_to_stop)
     for update in setup.updates.between(progress.state.update, setup.total_updates):
         if progress.state.stopped_early:
             break

@@ -40,8 +40,21 @@ class HeadedEncoder(nn.Module):
             layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)]
         self.head = nn.Sequential(*layers, nn.Linear(hidden or width, outputs))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Tensor) -> dict[str, Any]:
-        """`logits` (batch, labels) with `pooled` (batch, width), or `logits` (batch, length, labels)."""
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        pooled: Tensor | None = None,
+        **inputs: Tensor,
+    ) -> dict[str, Any]:
+        """`logits` (batch, labels) with `pooled` (batch, width), or `logits` (batch, length, labels).
+
+        Args:
+            pooled: what an earlier call gave, in place of all other inputs.
+        """
+        if pooled is not None:
+            return {"logits": self.head(pooled), "pooled": pooled}
+        assert input_ids is not None
         if attention_mask is not None:
             inputs["attention_mask"] = attention_mask
         outputs = self.get_submodule(self.encoder_name)(input_ids=input_ids, **inputs)

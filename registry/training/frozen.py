@@ -1,0 +1,89 @@
+"""A frozen encoder runs over the training rows once; every epoch then trains the head on the texts that it pooled."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from registry.data.augmentation import Augmenter
+from registry.data.encoded import Column, Encoded
+from registry.inference import Interrupted, batch_indices, to_device
+from registry.tasks.base import Batch, Features
+from registry.training.engines import is_sharded
+from registry.training.evaluation import gather
+
+if TYPE_CHECKING:
+    from registry.training.assembly import Job
+    from registry.training.setup import Setup
+
+LIMIT = 2 * 2**30
+"""Bytes of pooled texts that a process may keep."""
+
+
+def reuse_pooled(job: Job, setup: Setup, say: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> None:
+    """Let the updates to come read pooled texts in place of tokens, where that changes nothing but the time.
+
+    Args:
+        asked_to_stop: asked before every batch, with one answer on all processes.
+
+    Raises:
+        Interrupted: the answer was yes.
+    """
+    if not is_worthwhile(job, setup) or not is_exact(job, setup):
+        return
+    train, collate = job.encoded["train"], setup.updates.collate
+    say(f"the encoder is frozen: it runs over the {len(train):,} training examples once")
+    pooled = pooled_texts(job, setup, train, asked_to_stop)
+    offsets = np.arange(len(train) + 1, dtype=np.int64) * pooled.shape[1]
+    examples = Encoded({**train.columns, "pooled": Column(pooled.reshape(-1), offsets)}, train.fingerprint)
+
+    def collate_pooled(features: Sequence[Features], epoch: int) -> Batch:
+        inputs = {"pooled": torch.from_numpy(np.stack([one["pooled"] for one in features]))}
+        return {**collate(features, epoch), "inputs": inputs}
+
+    setup.updates.encoded, setup.updates.collate = lambda epoch: examples, collate_pooled
+
+
+def is_worthwhile(job: Job, setup: Setup) -> bool:
+    """Whether rows are seen again, the same in every epoch, by a model that could read them pooled."""
+    takes_pooled = "pooled" in inspect.signature(type(setup.module).forward).parameters
+    augmented = bool(Augmenter(job.options.augmentation, job.options.run.seed))
+    again = setup.total_updates > setup.updates_per_epoch
+    return takes_pooled and again and not augmented and not is_sharded(setup.accelerator)
+
+
+def is_exact(job: Job, setup: Setup) -> bool:
+    """Whether nothing below the pooled texts is trained (then it is in eval mode, too), and all of them can be kept."""
+    batch = to_device(_collated(job, job.encoded["train"], np.array([0])), setup.accelerator.device)
+    pooled = setup.module.eval()(**batch["inputs"]).get("pooled")
+    if pooled is None or pooled.requires_grad:
+        return False
+    return bool(len(job.encoded["train"]) * pooled.shape[1] * 4 <= LIMIT)
+
+
+def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool]) -> np.ndarray:
+    """(examples, width) float32 on every process, each of which runs its share of the batches."""
+    accelerator, module = setup.accelerator, setup.module.eval()
+    scorer = setup.scorer
+    batches = batch_indices(examples.lengths, scorer.batch_tokens, equal_lengths=scorer.equal_lengths)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(batches), accelerator.num_processes):
+        if asked_to_stop():
+            raise Interrupted
+        for indices in batches[start : start + accelerator.num_processes][accelerator.process_index :][:1]:
+            batch = to_device(_collated(job, examples, indices), accelerator.device)
+            with torch.no_grad():
+                found.append((indices, module(**batch["inputs"])["pooled"].float().cpu().numpy()))
+    parts = gather(accelerator, found)
+    pooled = np.empty((len(examples), parts[0][1].shape[1]), np.float32)
+    for indices, values in parts:
+        pooled[indices] = values
+    return pooled
+
+
+def _collated(job: Job, examples: Encoded, indices: np.ndarray) -> Batch:
+    return job.task.collate(examples.rows(indices), job.tokenizer, (job.options.run.seed, 0))
