@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from test_parity import BATCH, largest_differences, train
 from torch import nn
 
 from registry import models, tasks
@@ -112,3 +114,18 @@ def test_padding_is_what_a_bound_on_tokens_counts() -> None:
     lengths = np.array([3, 4, 5, 30])
     steps = UpdatePlan(lengths, 4, seed=0, micro_batch_tokens=32).micro_batches(np.arange(4), 1, 4)
     assert [sorted(int(n) for n in lengths[step[0]]) for step in steps] == [[3, 4, 5], [30]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_engines_train_packed_and_cut_by_tokens_alike(tmp_path: Path) -> None:
+    """The number of micro-batches changes from update to update, also under DeepSpeed."""
+    reference = train(tmp_path, "demo-ner", "cpu", BATCH, updates=8)
+    for config in ("cpu_ddp", "deepspeed_zero2_cpu"):
+        bounds = ("--packing", "--micro-batch-tokens", "100")
+        loss, metric, weight = largest_differences(
+            train(tmp_path, "demo-ner", config, BATCH, updates=8, more=bounds), reference
+        )
+        assert loss < 1e-5
+        assert metric < 1e-4
+        assert weight < 1e-4
