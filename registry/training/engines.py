@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from registry.training.build_locks import clear_abandoned_locks
 from registry.training.embedding_rows import whole_rows
 from registry.training.launch import Launch, check_active, check_possible, read_launch
 from registry.training.precision import Precision, apply_precision, choose_precision
@@ -246,6 +247,7 @@ def _start(launch: Launch, precision: Precision, *, on_cpu: bool) -> Accelerator
         os.environ["DS_ACCELERATOR"] = "cpu"
     if deepspeed:
         _require_deepspeed()
+        clear_abandoned_locks()
     _quieten_deepspeed()
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, InitProcessGroupKwargs
