@@ -107,7 +107,11 @@ def fail(message: str) -> None:
     """Print "error: …" as one line (on the first process) and leave with exit code 2."""
     if int(os.environ.get("RANK", "0")) == 0:
         click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.stdout.flush()
     sys.stderr.flush()
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        os._exit(USAGE_ERROR)  # gloo's threads may abort an interpreter that ends while its partners do
     sys.exit(USAGE_ERROR)
 
 

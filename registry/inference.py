@@ -82,7 +82,8 @@ def infer(
     results: list[Reduced] = []
     pending: Mapping[str, Tensor] | None = None
     was_training = model.training
-    model.eval()
+    if was_training:  # telling every part of a model costs a small one as much as answering a short text
+        model.eval()
     try:
         with torch.no_grad():
             for indices in batches:
@@ -101,7 +102,8 @@ def infer(
         if pending is not None:
             results.append(to_numpy(pending))
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
     return results
 
 
