@@ -15,7 +15,7 @@ train: $(VENV)/installed
 	  scripts/train.py $(if $(TASK),--task $(TASK)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "slow" --timeout 3600
