@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +26,7 @@ def forked_map(function: Callable[[int], T], items: Iterable[int], workers: int)
     _function = function  # forked workers find it here
     context = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
             try:
                 yield from pool.map(_call, items)
             except BaseException:
@@ -36,8 +38,16 @@ def forked_map(function: Callable[[int], T], items: Iterable[int], workers: int)
         _function = None
 
 
-def _quiet() -> None:
+def _begin(parent: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads of the parent do not exist in a fork
+    threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+
+
+def _end_with(parent: int, every: float = 0.5) -> None:
+    """A worker whose parent was killed waits for work for ever, and holds what it inherited: the lock of a run."""
+    while os.getppid() == parent:
+        time.sleep(every)
+    os._exit(1)
 
 
 def _call(item: int) -> Any:

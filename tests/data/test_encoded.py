@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from datasets import Dataset
 
@@ -186,3 +190,31 @@ def test_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("REGISTRY_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.default_cache_dir() == tmp_path / "finetune-registry"
+
+
+ORPHANS = """
+import os, time
+from registry.data.workers import forked_map
+
+def wait(item):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+list(forked_map(wait, range(2), 2))
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 20
+    while any(map(works, workers)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def works(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
