@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from registry import options as registry_options
+from registry.options import fields, groups
+from registry.resolving import field_type
 
 USAGE_ERROR = 2
 
@@ -57,7 +58,7 @@ class GroupedOption(click.Option):
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add every option of `registry.options` to a click command."""
-    return some_options(*(name for _, name, _ in registry_options.fields()))(function)
+    return some_options(*(name for _, name, _ in fields()))(function)
 
 
 def some_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -68,10 +69,10 @@ def some_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        groups = registry_options.groups()
-        for group, name, item in reversed(list(registry_options.fields())):
+        titles = groups()
+        for group, name, item in reversed(list(fields())):
             if name in names:
-                function = _decorate(function, str(groups[group].__doc__), name, item)
+                function = _decorate(function, str(titles[group].__doc__), name, item)
         return function
 
     return add
@@ -79,11 +80,11 @@ def some_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 def typed_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were typed, by name; KEY=VALUE pairs as dictionaries."""
-    known = {name: item for _, name, item in registry_options.fields()}
+    known = {name: item for _, name, item in fields()}
     typed = {}
     for name, value in arguments.items():
         if name in known and value not in (None, ()):
-            kind = registry_options.field_type(known[name])
+            kind = field_type(known[name])
             typed[name] = dict(value) if kind is dict else list(value) if kind is list else value
     return typed
 
@@ -116,7 +117,7 @@ def fail(message: str) -> None:
 
 
 def _decorate(function: Callable[..., Any], group: str, name: str, item: dataclasses.Field[Any]) -> Callable[..., Any]:
-    kind = registry_options.field_type(item)
+    kind = field_type(item)
     flag = f"--{name.replace('_', '-')}"
     settings: dict[str, Any] = {"default": None, "group": group, "cls": GroupedOption, "help": _help(item)}
     if kind is bool:

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry import options as registry_options
+from registry.options import fields
+from registry.resolving import check, suggestion
 
 AXES = ("tasks", "models", "variants", "fractions", "seeds")
 KEYS = (*AXES, "options", "evaluate_on", "title", "note")
@@ -112,7 +113,7 @@ def build_grid(
     """
     for key in values:
         if key not in KEYS:
-            raise ValueError(f"{where}: unknown key {key!r}{registry_options.suggestion(key, KEYS)}")
+            raise ValueError(f"{where}: unknown key {key!r}{suggestion(key, KEYS)}")
     for key in ("tasks", "models"):
         if not values.get(key):
             raise ValueError(f"{where}: {key} is missing: a comparison needs at least one task and one model")
@@ -198,13 +199,13 @@ def _entries(given: Any, axis: str, where: str) -> tuple[Entry, ...]:
 def _options(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ValueError(f"{where}: expected options as `name: value`, found {given!r}")
-    known = {name: item for _, name, item in registry_options.fields()}
+    known = {name: item for _, name, item in fields()}
     values = {str(name).replace("-", "_"): value for name, value in given.items()}
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"{where}: unknown option {name!r}{registry_options.suggestion(name, known)}")
+            raise ValueError(f"{where}: unknown option {name!r}{suggestion(name, known)}")
         try:
-            registry_options.check(known[name], value, "option")
+            check(known[name], value, "option")
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     return values

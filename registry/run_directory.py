@@ -1,4 +1,4 @@
-"""The run directory: what is written where, where a run goes, and the record (`run.json`) of what made it.
+"""The run directory: what is written where, and the record (`run.json`) of what made it.
 
 A record names registered things and plain values only, never import paths: reading a stranger's run
 must not choose what is imported. This module imports no torch.
@@ -11,10 +11,9 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,43 +132,6 @@ class Record:
             raise ValueError(f"incomplete or of another form ({error})") from None
 
 
-def choose_directory(
-    output_dir: str | None,
-    task: str,
-    model: str,
-    options: Mapping[str, Any],
-    affecting: Iterable[str],
-    *,
-    overwrite: bool = False,
-    resume: str = "auto",
-    root: Path = Path("runs"),
-) -> tuple[RunDirectory, bool]:
-    """Where a run goes, and whether it continues an unfinished one there.
-
-    `resume` is "auto", "never" (start anew) or the path of a checkpoint (continue that one's run).
-
-    Without `output_dir`: the latest unfinished `<task>-<model>-<n>` whose `affecting` options are the
-    same, otherwise the next number.
-
-    Raises:
-        ValueError: `output_dir` holds a finished run (without `overwrite`), or files that are not a run's.
-    """
-    if resume not in ("auto", "never"):
-        output_dir = str(_run_of(Path(resume), output_dir))
-    if output_dir is not None:
-        return _explicit_directory(RunDirectory(Path(output_dir)), overwrite, resume)
-    stem = f"{_safe(task)}-{_safe(Path(model.rstrip('/')).name or model)}"
-    numbered: dict[int, RunDirectory] = {}
-    for path in root.glob(f"{stem}-*"):
-        number = path.name.removeprefix(f"{stem}-")
-        if number.isdecimal():
-            numbered[int(number)] = RunDirectory(path)
-    for _, directory in sorted(numbered.items(), reverse=True):
-        if resume != "never" and _continues(directory, options, affecting):
-            return directory, True
-    return RunDirectory(root / f"{stem}-{max(numbered, default=0) + 1}"), False
-
-
 def write_run(directory: RunDirectory, record: Record, *, replace: bool = False) -> None:
     """Write `run.json`; with `replace`, first remove what an earlier run left there, and nothing else."""
     if replace:
@@ -269,46 +231,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _run_of(checkpoint: Path, output_dir: str | None) -> Path:
-    """The run directory that a checkpoint lies in."""
-    run = checkpoint.absolute().parent.parent
-    if not (run / "run.json").is_file():
-        raise ValueError(f"--resume {checkpoint}: not a checkpoint of a run (runs/<name>/checkpoints/step-…)")
-    if output_dir is not None and Path(output_dir).absolute() != run:
-        raise ValueError(f"--resume {checkpoint} is of another run than --output-dir {output_dir}")
-    return run
-
-
-def _explicit_directory(directory: RunDirectory, overwrite: bool, resume: str) -> tuple[RunDirectory, bool]:
-    path = directory.path
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"--output-dir {path}: is a file, not a directory")
-    status = directory.status()
-    if status is None:
-        if path.is_dir() and any(entry.name != PROFILE for entry in path.iterdir()):
-            raise ValueError(f"--output-dir {path}: holds files that are not a run's; choose an empty or new directory")
-        return directory, False
-    if overwrite:
-        return directory, False
-    if status == FINISHED:
-        raise ValueError(f"--output-dir {path}: holds a finished run; choose another directory or add --overwrite")
-    if resume == "never":
-        raise ValueError(f"--output-dir {path}: holds an unfinished run; add --overwrite, or leave out --resume never")
-    return directory, True
-
-
-def _continues(directory: RunDirectory, options: Mapping[str, Any], affecting: Iterable[str]) -> bool:
-    try:
-        record = read_json(directory.run_json)
-    except ValueError:
-        return False
-    recorded = record.get("options", {})
-    # JSON turns tuples into lists; compare what would be written.
-    wanted = json.loads(json.dumps(dict(options)))
-    return record.get("status") != FINISHED and all(recorded.get(name) == wanted.get(name) for name in affecting)
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

@@ -56,7 +56,7 @@ def open_run(path: str, options: Mapping[str, Any]) -> Run:
 
 def options_for(run: Run, typed: Mapping[str, Any]) -> Options:
     """The options of the run's training, with those that the command's line gives in their place."""
-    from registry.options import resolve
+    from registry.resolving import resolve
 
     return resolve({**run.record.options, **typed_values(typed)}, {}, {}).options
 

@@ -15,8 +15,9 @@ from registry.data.cleaning import Cleaner
 from registry.data.source import source_of
 from registry.inference import EncodedColumns, EncodedExamples, Reduced, batch_indices, infer
 from registry.models.adapters import adapted
-from registry.options import Options, resolve
+from registry.options import Options
 from registry.plugins import load_plugin_file, with_options
+from registry.resolving import resolve
 from registry.run_directory import (
     FINISHED,
     Record,

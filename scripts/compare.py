@@ -72,7 +72,7 @@ def read_options(options: dict[str, Any]) -> Grid:
     import yaml
 
     from registry.grids import build_grid
-    from registry.options import read_config
+    from registry.resolving import read_config
 
     values: dict[str, Any] = {}
     if options["grid_file"]:

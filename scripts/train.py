@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.cli import GroupedCommand, friendly, training_options, typed_values
-from registry.training.interruption import REQUEUE, watch_launcher
+from registry.training.interruption import REQUEUE, leave_when_asked
 
 if TYPE_CHECKING:
     from registry.tasks.base import Batch
@@ -37,11 +37,11 @@ def main(config: str | None, dry_run: bool, estimating: bool, profiling: bool, *
     scripts/plugins.py list shows what --task and --model can be; scripts/plugins.py show NAME their
     own options, which --task-option and --model-option set.
     """
-    from registry.options import read_config
+    from registry.resolving import read_config
     from registry.training.assembly import choose
     from registry.training.control import partners
 
-    watch_launcher()
+    leave_when_asked()
     choice = choose(typed_values(arguments), read_config(config) if config else {})
     with partners():
         run(choice, dry_run=dry_run, estimating=estimating, profiling=profiling)

@@ -39,8 +39,8 @@ def write_finished_run(
     from registry import models, tasks
     from registry.data.prepare import prepare
     from registry.data.source import source_of
-    from registry.options import resolve
     from registry.plugins import options_of, with_options
+    from registry.resolving import resolve
     from registry.run_directory import Named, Record, RunDirectory, finish_run, save_model, write_json, write_run
     from registry.tasks.base import Limits
 

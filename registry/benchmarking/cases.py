@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.options import fields, suggestion
+from registry.options import fields
+from registry.resolving import suggestion
 
 VARY, PROCESSES = "vary", "processes"
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from registry.heads import HEAD_KINDS, MASKED_LM, SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION
 from registry.models.base import MissingCheckpoint, ModelSource, ModelSpec
-from registry.options import resolve
 from registry.plugins import options_of, with_options
 from registry.plugins import resolve as imported
+from registry.resolving import resolve
 from registry.tasks.base import Task
 from registry.testing.bench import Bench
 from registry.testing.results import Skipped

@@ -21,8 +21,9 @@ from registry.heads import Head
 from registry.models.adapters import adapted
 from registry.models.base import ModelSource, ModelSpec
 from registry.models.resolution import registered_name, resolve_model
-from registry.options import Options, Resolved, resolve
+from registry.options import Options
 from registry.plugins import load_plugin_file, with_options
+from registry.resolving import Resolved, resolve
 from registry.tasks.base import Limits, Task
 from registry.trackers import check_trackers
 

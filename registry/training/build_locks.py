@@ -15,7 +15,8 @@ def clear_abandoned_locks() -> list[Path]:
 
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
     locks = sorted(root.glob("**/lock"))
-    abandoned = [lock for lock in locks if lock.resolve() not in _open_files()]
+    held = _open_files() if locks else set()
+    abandoned = [lock for lock in locks if lock.resolve() not in held]
     for lock in abandoned:
         lock.unlink(missing_ok=True)
     return abandoned

@@ -1,11 +1,9 @@
 """--micro-batch-size auto: the largest micro-batch that memory holds, found before the first update.
 
-(`recovery` halves it once more where that was too much after all.)
-
 All processes try the longest examples that there are, forward and backward, with room kept for the
 optimizer's state, and halve together until none of them runs out. The batch of an update stays what it
 is: more micro-batches make it up. Nothing is exchanged while trying, so that a process that runs out
-leaves no other one waiting.
+leaves no other one waiting. Where it was too much after all, `registry.training.recovery` halves it in the loop.
 """
 
 from __future__ import annotations

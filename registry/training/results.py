@@ -21,7 +21,6 @@ from registry.run_directory import (
     Named,
     Record,
     RunDirectory,
-    choose_directory,
     read_json,
     record_results,
     save_model,
@@ -36,6 +35,7 @@ from registry.training.engines import describe_engine, gathered_state, zero_stag
 from registry.training.lock import RunLock
 from registry.training.progress import Display, Progress
 from registry.training.resuming import check_options, interval, read_state
+from registry.training.run_choice import choose_directory
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 
@@ -200,8 +200,12 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
 
 
 def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
-    """Speed, memory and time of the training loop, evaluation and checkpoints excluded; what checkpoints cost it."""
+    """Speed, memory and time of the training loop, evaluation and checkpoints excluded; what checkpoints cost it.
+
+    `peak_memory_mb` is that of the process with the most, `peak_memory_mb_by_rank` that of each.
+    """
     state = progress.state
+    memory = setup.control.each(peak_memory_mb(setup.accelerator.device))
     seconds = max(state.seconds, 1e-9)
     return {
         "samples_per_second": state.examples / seconds,
@@ -209,7 +213,8 @@ def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
         "seconds": state.seconds,
         "checkpoint_seconds": state.saving,
         "checkpoint_share": state.saving / (seconds + state.saving),
-        "peak_memory_mb": peak_memory_mb(setup.accelerator.device),
+        "peak_memory_mb": max(memory),
+        "peak_memory_mb_by_rank": memory,
         "skipped_updates": state.skipped,
         "precision": setup.precision.name,
         "engine": describe_engine(setup.accelerator),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from registry.benchmarking.cases import Case, read_cases
-from registry.options import resolve
+from registry.resolving import resolve
 
 SHIPPED = Path(__file__).parents[2] / "scripts" / "benchmarks"
 

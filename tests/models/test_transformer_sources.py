@@ -20,8 +20,8 @@ from registry.models.resolution import registered_name
 from registry.models.tokenizer_training import train_tokenizer
 from registry.models.tokenizers import given_tokenizer
 from registry.models.transformer import Transformer
-from registry.options import resolve
 from registry.plugins import UnknownName, options_of, with_options
+from registry.resolving import resolve
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from registry.run_directory import choose_directory
 from registry.training.assembly import assemble, choose
 from registry.training.engines import build_accelerator
 from registry.training.profiling import Stopwatch, profile
+from registry.training.run_choice import choose_directory
 from registry.training.setup import build_setup
 
 

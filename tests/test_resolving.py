@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry.options import read_config, resolve
+from registry.resolving import read_config, resolve
 
 
 def test_sources_in_order():

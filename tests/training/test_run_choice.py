@@ -1,0 +1,57 @@
+"""Where a run goes, and which unfinished one it continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from registry.run_directory import RunDirectory, finish_run, write_json
+from registry.training.run_choice import choose_directory
+
+AFFECTING = ("seed", "learning_rate")
+
+
+def unfinished(path: Path, **options: object) -> RunDirectory:
+    directory = RunDirectory(path)
+    write_json(directory.run_json, {"schema": 1, "status": "running", "options": options})
+    return directory
+
+
+def test_a_first_run_is_number_one_and_makes_nothing_yet(tmp_path):
+    directory, continues = choose_directory(None, "sst2", "org/roberta-base", {}, AFFECTING, root=tmp_path / "runs")
+    assert directory.path == tmp_path / "runs" / "sst2-roberta-base-1"
+    assert not continues
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_latest_unfinished_run_of_the_same_options_is_continued(tmp_path):
+    unfinished(tmp_path / "sst2-tiny-1", seed=1, learning_rate=0.1, log_every=5)
+    unfinished(tmp_path / "sst2-tiny-2", seed=2, learning_rate=0.1)
+    wanted = {"seed": 1, "learning_rate": 0.1, "log_every": 7}
+    directory, continues = choose_directory(None, "sst2", "tiny", wanted, AFFECTING, root=tmp_path)
+    assert (directory.path.name, continues) == ("sst2-tiny-1", True)
+
+
+def test_other_options_or_a_finished_run_take_a_new_number(tmp_path):
+    finish_run(unfinished(tmp_path / "sst2-tiny-9", seed=1, learning_rate=0.1))
+    unfinished(tmp_path / "sst2-tiny-10", seed=2, learning_rate=0.1)
+    wanted = {"seed": 1, "learning_rate": 0.1}
+    directory, continues = choose_directory(None, "sst2", "tiny", wanted, AFFECTING, root=tmp_path)
+    assert (directory.path.name, continues) == ("sst2-tiny-11", False)
+
+
+def test_a_finished_output_dir_is_refused_and_untouched(tmp_path):
+    finish_run(unfinished(tmp_path / "mine", seed=1))
+    before = (tmp_path / "mine" / "run.json").read_bytes()
+    with pytest.raises(ValueError, match=r"holds a finished run; .*--overwrite"):
+        choose_directory(str(tmp_path / "mine"), "sst2", "tiny", {}, AFFECTING)
+    assert (tmp_path / "mine" / "run.json").read_bytes() == before
+    _, continues = choose_directory(str(tmp_path / "mine"), "sst2", "tiny", {}, AFFECTING, overwrite=True)
+    assert not continues
+
+
+def test_an_output_dir_of_other_files_is_refused_even_with_overwrite(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="not a run's"):
+        choose_directory(str(tmp_path), "sst2", "tiny", {}, AFFECTING, overwrite=True)
