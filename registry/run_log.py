@@ -23,20 +23,18 @@ class RunLog:
 
     Args:
         directory: the run directory.
-        start_update: where this process starts.
         lines: how many lines stay; those that an interrupted process wrote after them are dropped.
         trackers: get every number too, as "validation/accuracy".
     """
 
-    def __init__(
-        self, directory: Path, start_update: int = 0, lines: int = 0, trackers: Sequence[GeneralTracker] = ()
-    ) -> None:
+    def __init__(self, directory: Path, lines: int = 0, trackers: Sequence[GeneralTracker] = ()) -> None:
         self.trackers = trackers
         self.path = directory / "metrics.jsonl"
         self.boards = directory / "tensorboard"
         self._writers: dict[str, SummaryWriter] = {}
-        self._start = start_update
-        self.lines = _cut(self.path, lines)
+        kept = _cut(self.path, lines)
+        self.lines = len(kept)
+        self._last = {line["split"]: line["update"] for line in kept}
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, update: int, epoch: float, split: str, values: Mapping[str, Any]) -> None:
@@ -62,8 +60,8 @@ class RunLog:
         if split not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            purge = self._start + 1 if self._start else None
-            self._writers[split] = SummaryWriter(str(self.boards / split), purge_step=purge)
+            later = self._last.get(split, -1) + 1  # TensorBoard forgets what an interrupted process wrote from there on
+            self._writers[split] = SummaryWriter(str(self.boards / split), purge_step=later)
         return self._writers[split]
 
     def sync(self) -> None:
@@ -104,10 +102,10 @@ def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield f"{prefix}{name}", float(value)
 
 
-def _cut(path: Path, lines: int) -> int:
-    """Keep the first lines, rewritten beside and renamed; how many there are."""
+def _cut(path: Path, lines: int) -> list[dict[str, Any]]:
+    """Keep the first lines, rewritten beside and renamed; what they hold."""
     kept = read_log(path.parent)[:lines] if lines else []
     beside = path.with_suffix(".tmp")
     beside.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
     os.replace(beside, path)
-    return len(kept)
+    return kept

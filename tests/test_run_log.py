@@ -1,5 +1,7 @@
 """metrics.jsonl: lines without gaps or doubles, also after a torn one."""
 
+from faults.kit import scalars
+
 from registry.run_log import RunLog, flat_numbers, read_log
 
 
@@ -10,7 +12,7 @@ def test_lines_are_cut_back_to_where_a_run_continues(tmp_path):
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"update": 4, "spl')
-    again = RunLog(tmp_path, start_update=2, lines=2)
+    again = RunLog(tmp_path, lines=2)
     assert again.lines == 2
     again.write(3, 0.3, "train", {"loss": 0.5})
     again.close()
@@ -18,6 +20,23 @@ def test_lines_are_cut_back_to_where_a_run_continues(tmp_path):
     assert [line["update"] for line in lines] == [1, 2, 3]
     assert lines[-1] == {"update": 3, "epoch": 0.3, "split": "train", "loss": 0.5}
     assert {p.name for p in (tmp_path / "tensorboard").iterdir()} == {"train"}
+    assert scalars(tmp_path)["train/loss"] == [(1, 1.0), (2, 0.5), (3, 0.5)]
+
+
+def test_tensorboard_shows_no_value_twice_wherever_a_run_was_killed(tmp_path):
+    """Before its first checkpoint; after an evaluation at the very update of its checkpoint; at its end."""
+    kept = 0
+    for process in range(3):
+        log = RunLog(tmp_path, lines=kept)
+        for update, split in ((0, "validation"), (2, "train"), (2, "validation"), (2, "best_validation"))[kept:]:
+            log.write(update, update / 10, split, {"loss": 2.0**-update})
+        log.close()
+        kept = min(process, 1) * 2
+    assert scalars(tmp_path) == {
+        "best_validation/loss": [(2, 0.25)],
+        "train/loss": [(2, 0.25)],
+        "validation/loss": [(0, 1.0), (2, 0.25)],
+    }
 
 
 def test_flat_numbers_walks_tables_and_leaves_out_what_is_not_a_number():

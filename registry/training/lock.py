@@ -18,22 +18,27 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            ValueError: another process holds it; names that process.
+            ValueError: another process holds it; names that process. Or nothing can be written or locked there.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip()
-            os.close(descriptor)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._file, 0)
+            os.write(self._file, str(os.getpid()).encode())
+        except BlockingIOError:
+            assert self._file is not None
+            holder = os.read(self._file, 32).decode(errors="replace").strip()
+            self.release()
             raise ValueError(
                 f"{self.path.parent}: process {holder or '?'} is training in this run directory; "
                 "wait for it or choose another --output-dir"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-        self._file = descriptor
+        except OSError as error:
+            self.release()
+            raise ValueError(
+                f"{self.path}: cannot be written and locked ({error.strerror}); choose another --output-dir"
+            ) from None
 
     def release(self) -> None:
         """Give the lock back."""

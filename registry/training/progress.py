@@ -67,7 +67,7 @@ class Progress:
         self.job, self.setup, self.directory, self.state, self.display = job, setup, directory, state, display
         self.checkpoints, self.facts, self.lock = checkpoints, facts, lock
         self.main = setup.accelerator.is_main_process
-        self.log = RunLog(directory.path, state.update, state.logged, self._trackers()) if self.main else None
+        self.log = RunLog(directory.path, state.logged, self._trackers()) if self.main else None
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
         self.watch = LossWatch()
         self.interruption = Interruption(directory.path / "STOP")

@@ -15,8 +15,8 @@ from registry.run_log import read_log
 DRIVER = Path(__file__).parent / "driver.py"
 ROOT = Path(__file__).parents[2]
 TIMES = (
-    *("samples_per_second", "tokens_per_second", "seconds", "peak_memory_mb"),
-    *("checkpoint_seconds", "checkpoint_share"),
+    *("samples_per_second", "tokens_per_second", "seconds", "checkpoint_seconds", "checkpoint_share"),
+    *("peak_memory_mb", "peak_memory_mb_by_rank"),
 )
 """What may differ between a run and one that was killed."""
 
@@ -45,19 +45,38 @@ def drive(folder: Path, requests: Sequence[dict[str, Any]]) -> list[int]:
 
 
 def differences(whole: Path, other: Path) -> list[str]:
-    """What differs between two runs beside times: weights, logged lines, metrics, predictions."""
+    """What differs between two runs beside times: weights, logged lines, curves, metrics, predictions, scraps."""
     found = []
     for name in sorted(p.name for p in (whole / "model").glob("*.safetensors")):
         if (whole / "model" / name).read_bytes() != (other / "model" / name).read_bytes():
             found.append(f"model/{name}")
     if _lines(whole) != _lines(other):
         found.append("metrics.jsonl")
+    if scalars(whole) != scalars(other):
+        found.append("tensorboard")
     if _metrics(whole) != _metrics(other):
         found.append("metrics.json")
     for path in sorted((whole / "predictions").glob("*.jsonl")):
         if path.read_bytes() != (other / "predictions" / path.name).read_bytes():
             found.append(f"predictions/{path.name}")
+    return found + [f"left behind: {path.relative_to(other)}" for path in scraps(other)]
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """(update, value) of every curve that TensorBoard shows, by "split/name", but for times."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = {}
+    for folder in sorted(path for path in (run / "tensorboard").iterdir() if path.name != "hparams"):
+        events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+        for name in sorted(set(events.Tags()["scalars"]) - set(TIMES)):
+            found[f"{folder.name}/{name}"] = [(event.step, event.value) for event in events.Scalars(name)]
     return found
+
+
+def scraps(run: Path) -> list[Path]:
+    """What a killed process was writing and nobody removed."""
+    return [path for path in run.rglob("*") if path.name != ".lock" and (path.name[0] == "." or path.suffix == ".tmp")]
 
 
 def _lines(run: Path) -> list[dict[str, Any]]:
