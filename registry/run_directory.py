@@ -173,11 +173,14 @@ def save_model(
         spec.save(module, state_dict, fresh)
         tokenizer.save_pretrained(fresh)
         fresh.chmod(0o755)
+        for written in [*fresh.rglob("*"), fresh]:
+            flush(written)
         old = directory.path / OLD_MODEL
         shutil.rmtree(old, ignore_errors=True)
         if directory.model.exists():
             directory.model.rename(old)
         fresh.rename(directory.model)
+        flush(directory.path)
         shutil.rmtree(old, ignore_errors=True)
     except SafetensorError as error:
         raise OSError(f"the model cannot be written ({error})") from error
@@ -192,6 +195,17 @@ def tidy(directory: RunDirectory) -> None:
         old.rename(directory.model)
     for left in [*directory.path.glob(".model-*"), *directory.checkpoints.glob(".*.unfinished")]:
         shutil.rmtree(left)
+    for left in directory.path.glob(".*.json.*"):
+        left.unlink()
+
+
+def flush(path: Path) -> None:
+    """What a file or a directory holds is on disk when this returns, and stays there when the power fails."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

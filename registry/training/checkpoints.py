@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from registry.run_directory import read_json
+from registry.run_directory import flush, read_json
 from registry.training.control import Control
 
 MANIFEST = "manifest.json"
@@ -71,7 +70,7 @@ class Checkpoints:
             again += 1
             final = self.directory / f"{name}-{again:02d}"
         beside.rename(final)
-        _flush(self.directory)
+        flush(self.directory)
         for other in superseded(sorted(self.directory.glob("step-*")), final, self.keep):
             shutil.rmtree(other)
 
@@ -129,18 +128,11 @@ def _fresh(folder: Path) -> None:
 
 def _write_manifest(folder: Path) -> None:
     files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        files[str(path.relative_to(folder))] = {"sha256": digest(path), "bytes": path.stat().st_size}
-        _flush(path)
+    for path in sorted(folder.rglob("*")):
+        flush(path)
+        if path.is_file():
+            files[str(path.relative_to(folder))] = {"sha256": digest(path), "bytes": path.stat().st_size}
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
-    _flush(manifest)
-    _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(manifest)
+    flush(folder)

@@ -65,10 +65,20 @@ class Interruption:
         self.reason = signal.Signals(number).name
 
 
-def watch_launcher(every: float = 0.5) -> None:
-    """Send this process SIGTERM when the launcher that started it is gone, so that no orphan goes on."""
+def leave_when_asked(every: float = 0.5) -> None:
+    """Until an `Interruption` listens there is nothing to save: being asked to stop ends this process at once.
+
+    From now on to its end it is asked, too, when the launcher that started it is gone, so that no orphan goes on.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _leave)
     if any(name in os.environ for name in LAUNCHED):
         threading.Thread(target=_watch, args=(every,), name="launcher", daemon=True).start()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(sys.stderr.fileno(), b"asked to stop before the first update; the same command begins again\n")
+    os._exit(REQUEUE)
 
 
 def _watch(every: float) -> None:

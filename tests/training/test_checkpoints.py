@@ -1,6 +1,9 @@
 """Checkpoints: complete or absent, damaged ones named and passed over."""
 
+import os
 import random
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +49,25 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
     assert kept.newest(print).name == "step-00000010"
     kept.save(20, write(b"y"))
     assert kept.newest(print).name == "step-00000020"
+
+
+def test_everything_is_on_disk_before_it_gets_its_name_and_older_ones_go(tmp_path, monkeypatch):
+    kept = checkpoints(tmp_path, keep=1)
+    kept.save(10, write(b"x"))
+    happened = []
+    fsync, rename = os.fsync, Path.rename
+
+    def flushed(descriptor):
+        fsync(descriptor)
+        happened.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "rename", lambda path, to: happened.append("renamed") or rename(path, to))
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **more: happened.append(f"removed {path.name}"))
+    kept.save(20, write(b"y"))
+    beside = ".step-00000020.unfinished"
+    assert sorted(happened[1:6]) == sorted(["a.bin", "sub", "b.json", "manifest.json", beside])
+    assert happened[:1] + happened[6:] == [f"removed {beside}", "renamed", "checkpoints", "removed step-00000010"]
 
 
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "manifest"])
