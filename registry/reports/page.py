@@ -114,7 +114,9 @@ def _tiles(run: RunRecord, splits: list[SplitReport]) -> Iterator[tuple[str, str
         saving = f"; {train['checkpoint_share']:.1%} more for checkpoints" if train.get("checkpoint_share") else ""
         yield "training time", duration(train["seconds"]), f"{updates}, {epochs}{saving}"
     if "peak_memory_mb" in train:
-        yield "peak memory", bytes_(train["peak_memory_mb"]), str(run.run.get("device", ""))
+        by_rank = train.get("peak_memory_mb_by_rank", [])
+        least = f"the process with least: {bytes_(min(by_rank))}" if len(by_rank) > 1 else ""
+        yield "peak memory", bytes_(train["peak_memory_mb"]), "; ".join(filter(None, (train.get("engine"), least)))
     if total := train.get("parameters"):
         trainable = train.get("trainable_parameters", total)
         share = "all trainable" if trainable == total else f"{number(trainable)} trainable"

@@ -41,6 +41,11 @@ class Control:
         dist.all_reduce(total, group=self._group)
         return tuple(total.tolist())
 
+    def each(self, value: float) -> list[float]:
+        """The value of every process, by rank."""
+        rank, world = (dist.get_rank(), dist.get_world_size()) if self._group is not None else (0, 1)
+        return list(self.sum(*(value if rank == other else 0.0 for other in range(world))))
+
     def any(self, flag: bool) -> bool:
         """Whether any process says so; the same answer everywhere."""
         return self.sum(float(flag))[0] > 0

@@ -3,8 +3,8 @@
     python tests/faults/driver.py request.json
 
 The request is a list of {"arguments": […], "phase": name or null, "nth": number, "fault": name}; `strike` knows the
-faults, of which SIGKILL is the default. Everything heavy is imported once, before the first fork. Answers with the
-exit status of each child, as JSON, on the last line.
+faults, of which SIGKILL is the default, and those of "earlier" ([[fault, phase, nth], …]) come before it. Everything heavy is
+imported once, before the first fork. Answers with the exit status of each child, as JSON, on the last line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import resource
 import runpy
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,55 +27,55 @@ LARGE = 100_000
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 
 
-FAULT = "SIGKILL"
+Strike = Callable[..., None]
 
 
-def strike(*args: Any) -> None:
-    """Let the fault of this process happen: a signal, a disk that takes no more large files, memory that is used up,
+def strike(fault: str, *args: Any) -> None:
+    """Let a fault of this process happen: a signal, a disk that takes no more large files, memory that is used up,
     an error that this process alone meets, or a loss that is not finite (where a `Progress` is the first argument).
     """
     sys.stdout.flush()
-    if FAULT == "full":
+    if fault == "full":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGE, LARGE))
-    elif FAULT == "memory":
+    elif fault == "memory":
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    elif FAULT == "error":
+    elif fault == "error":
         raise ValueError("row 7 has no label")
-    elif FAULT == "nan":
+    elif fault == "nan":
         args[0].window.loss.fill_(float("nan"))
     else:
-        os.kill(os.getpid(), signal.Signals[FAULT])
+        os.kill(os.getpid(), signal.Signals[fault])
 
 
-def before(owner: Any, name: str, nth: int) -> None:
-    """Strike at the n-th call of an attribute, before it does anything."""
+def before(owner: Any, name: str, nth: int, happen: Strike) -> None:
+    """Let it happen at the n-th call of an attribute, before it does anything."""
     original, calls = getattr(owner, name), []
 
     def patched(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         if len(calls) == nth:
-            strike(*args)
+            happen(*args)
         return original(*args, **kwargs)
 
     setattr(owner, name, patched)
 
 
-def after(owner: Any, name: str, nth: int) -> None:
-    """Strike at the n-th call of an attribute, when it has done its work."""
+def after(owner: Any, name: str, nth: int, happen: Strike) -> None:
+    """Let it happen at the n-th call of an attribute, when it has done its work."""
     original, calls = getattr(owner, name), []
 
     def patched(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         calls.append(1)
         if len(calls) == nth:
-            strike(*args)
+            happen(*args)
         return result
 
     setattr(owner, name, patched)
 
 
-def phases() -> dict[str, Callable[[int], None]]:
+def phases() -> dict[str, Callable[[int, Strike], None]]:
     """Named places in a run where a fault can strike: name -> how, at the n-th time."""
     from accelerate import Accelerator
     from torch.optim.lr_scheduler import LambdaLR
@@ -87,34 +88,40 @@ def phases() -> dict[str, Callable[[int], None]]:
     from registry.training.plan import UpdatePlan
 
     return {
-        "mid-accumulation": lambda nth: after(Accelerator, "backward", nth),
-        "before-step": lambda nth: before(Accelerator, "clip_grad_norm_", nth),
-        "after-update": lambda nth: before(progress.Progress, "after_update", nth),
-        "evaluation": lambda nth: before(evaluation, "infer", nth),
-        "logging": lambda nth: before(progress.Progress, "write", nth),
-        "best-model": lambda nth: before(progress, "save_model", nth),
-        "checkpoint": lambda nth: before(progress, "write_checkpoint", nth),
-        "saving": lambda nth: after(resuming, "save_engine_state", nth),
-        "publishing": lambda nth: before(Checkpoints, "_publish", nth),
-        "renamed": lambda nth: after(Path, "rename", nth),
-        "epoch": lambda nth: before(UpdatePlan, "epoch", nth),
-        "schedule": lambda nth: after(LambdaLR, "step", nth),
-        "report": lambda nth: before(reports, "write_all", nth),
+        "mid-accumulation": partial(after, Accelerator, "backward"),
+        "before-step": partial(before, Accelerator, "clip_grad_norm_"),
+        "after-update": partial(before, progress.Progress, "after_update"),
+        "evaluation": partial(before, evaluation, "infer"),
+        "logging": partial(before, progress.Progress, "write"),
+        "best-model": partial(before, progress, "save_model"),
+        "checkpoint": partial(before, progress, "write_checkpoint"),
+        "saving": partial(after, resuming, "save_engine_state"),
+        "publishing": partial(before, Checkpoints, "_publish"),
+        "renamed": partial(after, Path, "rename"),
+        "epoch": partial(before, UpdatePlan, "epoch"),
+        "schedule": partial(after, LambdaLR, "step"),
+        "report": partial(before, reports, "write_all"),
     }
 
 
 def meet(fault: str, phase: str, nth: int) -> None:
     """Let this process meet a fault at the n-th time that it comes to a phase."""
-    global FAULT
-    FAULT = fault
-    phases()[phase](nth)
+    phases()[phase](nth, partial(strike, fault))
 
 
-def run(arguments: list[str], phase: str | None = None, nth: int = 1, fault: str = "SIGKILL") -> int:
+def run(
+    arguments: list[str],
+    phase: str | None = None,
+    nth: int = 1,
+    fault: str = "SIGKILL",
+    earlier: Sequence[tuple[str, str, int]] = (),
+) -> int:
     """One training in a child; its exit status, negative for a signal."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for another in earlier:
+        meet(*another)
     if phase is not None:
         meet(fault, phase, nth)
     sys.argv = [str(TRAIN), *arguments]

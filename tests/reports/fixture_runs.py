@@ -75,6 +75,7 @@ def write_run(
             "samples_per_second": 311.4 + seed,
             "tokens_per_second": 4021.0,
             "peak_memory_mb": 1312.0,
+            "peak_memory_mb_by_rank": [1312.0, 850.0],
             "seconds": 214.9 + 10 * seed,
             "parameters": parameters,
             "trainable_parameters": parameters,

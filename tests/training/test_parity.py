@@ -81,6 +81,11 @@ def test_two_processes_with_accumulation_train_like_one(tmp_path: Path) -> None:
     assert loss < 1e-5
     assert metric < 1e-5
     assert weight < 1e-4
+    costs = [json.loads((r / "metrics.json").read_text())["train"] for r in (reference, run)]
+    assert [len(cost["peak_memory_mb_by_rank"]) for cost in costs] == [1, 2]
+    for cost in costs:
+        assert cost["peak_memory_mb"] == max(cost["peak_memory_mb_by_rank"])
+        assert min(cost["peak_memory_mb_by_rank"]) > 50  # torch alone takes more
 
 
 @pytest.mark.slow

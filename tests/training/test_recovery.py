@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from faults.kit import differences, drive
 from test_parity import ROOT, largest_differences, losses
 
 from registry.training.batches import Update
@@ -57,24 +59,25 @@ tasks.register("short")(Short(**{item.name: getattr(demo, item.name) for item in
 """
 
 
-def train(directory: Path, name: str, micro_batch: int | str, short_rank: str = "") -> tuple[Path, str]:
-    """(run directory, what was printed) of two processes with 31 examples an update; memory runs out on one of them."""
+def train(
+    directory: Path, name: str, micro_batch: int | str, short_rank: str = "", killed_at: int | None = None
+) -> tuple[Path, str]:
+    """(run directory, what was printed) of two processes with 31 examples an update.
+
+    Memory runs out on `short_rank`; both are killed when `killed_at` updates are done.
+    """
     (directory / "short.py").write_text(PLUGIN)
+    script = [str(ROOT / "scripts" / "train.py")]
+    if killed_at is not None:
+        one_rank = ROOT / "tests" / "faults" / "one_rank.py"
+        script = [str(one_rank), "all", "SIGKILL", "after-update", str(killed_at + 1)]
     command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", str(ROOT / "accelerate_configs" / "cpu_ddp.yaml"), str(ROOT / "scripts" / "train.py")]
+    command += ["--config_file", str(ROOT / "accelerate_configs" / "cpu_ddp.yaml"), *script]
     command += ["--plugin-file", str(directory / "short.py"), "--task", "short", "--output-dir", str(directory / name)]
-    command += [
-        "--batch-size",
-        "31",
-        "--micro-batch-size",
-        str(micro_batch),
-        "--max-updates",
-        "6",
-        "--precision",
-        "fp32",
-    ]
+    command += ["--batch-size", "31", "--micro-batch-size", str(micro_batch), "--max-updates", "6"]
+    command += ["--precision", "fp32", "--checkpoint-every", "3", "--warmup", "0"]
     command += ["--model-option", "dropout=0", "--max-train-rows", "100", "--max-validation-rows", "21"]
-    command += ["--max-test-rows", "10", "--log-every", "1", "--warmup", "0"]
+    command += ["--max-test-rows", "10", "--log-every", "1"]
     environment = {
         **os.environ,
         "REGISTRY_CACHE": str(directory / "cache"),
@@ -82,7 +85,7 @@ def train(directory: Path, name: str, micro_batch: int | str, short_rank: str = 
         "SHORT": short_rank,
     }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=directory, timeout=280)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert (done.returncode == 0) == (killed_at is None), done.stdout[-2000:] + done.stderr[-4000:]
     return directory / name, done.stdout + done.stderr
 
 
@@ -98,6 +101,42 @@ def test_one_of_two_processes_runs_out_and_both_go_on_from_the_same_update(tmp_p
     assert loss < 1e-6
     assert metric < 1e-6
     assert weight < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_killed_after_a_halving_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole, _ = train(tmp_path, "whole", "auto", short_rank="1")
+    killed, _ = train(tmp_path, "killed", "auto", short_rank="1", killed_at=4)
+    assert micro_batch_size(killed, 3) == 4
+    _, printed = train(tmp_path, "killed", "auto")  # where memory does not run out a second time
+    assert "memory ran out" not in printed
+    assert micro_batch_size(killed, 6) == 4
+    assert differences(whole, killed) == []
+
+
+def test_killed_after_a_halving_it_goes_on_in_the_smaller_parts_to_the_same_bits(tmp_path: Path) -> None:
+    small = ["--max-train-rows", "160", "--max-validation-rows", "32", "--max-test-rows", "16", "--log-every", "1"]
+    small += ["--max-updates", "8", "--checkpoint-every", "2", "--keep", "9", "--micro-batch-size", "auto"]
+    runs_out = [("memory", "mid-accumulation", 4)]  # in the third update: the first pass only tries what fits
+
+    def request(run: str, **faults: Any) -> dict[str, Any]:
+        return {"arguments": [*small, "--output-dir", run], **faults}
+
+    killed = request("killed", earlier=runs_out, phase="after-update", nth=6)
+    assert drive(tmp_path, [request("whole", earlier=runs_out), killed, request("killed")]) == [0, -9, 0]
+    said = " ".join((tmp_path / "log").read_text().split())
+    assert said.count("update 3: memory ran out with 32 examples in a forward pass; from here on 16") == 2
+    assert said.count("memory ran out") == 2  # and no more once it goes on
+    assert "continuing killed from update 4" in said
+    assert [micro_batch_size(tmp_path / "killed", update) for update in (2, 4, 8)] == [32, 16, 16]
+    assert differences(tmp_path / "whole", tmp_path / "killed") == []
+
+
+def micro_batch_size(run: Path, update: int) -> int:
+    """What a checkpoint says."""
+    loop = json.loads((run / "checkpoints" / f"step-{update:08}" / "loop.json").read_text())
+    return int(loop["state"]["micro_batch_size"])
 
 
 class Parts:
