@@ -3,8 +3,8 @@
     python tests/faults/driver.py request.json
 
 The request is a list of {"arguments": […], "phase": name or null, "nth": number, "fault": name}; `strike` knows the
-faults, of which SIGKILL is the default, and those of "earlier" ([[fault, phase, nth], …]) come before it. Everything heavy is
-imported once, before the first fork. Answers with the exit status of each child, as JSON, on the last line.
+faults, of which SIGKILL is the default, and those of "earlier" ([[fault, phase, nth], …]) come before it. Everything
+heavy is imported once, before the first fork. Answers with the exit status of each child, as JSON, on the last line.
 """
 
 from __future__ import annotations
