@@ -83,6 +83,15 @@ def test_no_program_runs_any_of_it(hostile, program, monkeypatch):
     assert not canary.exists()
 
 
+def test_options_in_its_record_are_checked_as_if_typed(hostile):
+    run, canary = hostile
+    model = json.loads((run / "run.json").read_text())["model"]
+    edit(run / "run.json", model={**model, "options": {**model["options"], "attention": "stranger/kernel"}})
+    with pytest.raises(ValueError, match="'stranger/kernel' is not one of auto, eager"):
+        load_run(run)
+    assert not canary.exists()
+
+
 def test_weights_that_are_a_pickle_are_refused(hostile):
     run, canary = hostile
     (run / "model" / "model.safetensors").unlink()
@@ -99,6 +108,28 @@ def test_a_run_does_not_trust_its_own_base(hostile):
     edit(run / "run.json", model={**record["model"], "source": source}, options=options)
     (run / "model" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2}))
     with pytest.raises(ValueError, match="cannot be loaded"):
+        load_run(run)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_an_adapter_configuration_imports_nothing(hostile, monkeypatch, rank):
+    run, canary = hostile
+    (run / "model" / "megatron").mkdir()
+    (run / "model" / "megatron" / "core.py").write_text(CANARY.format(str(canary)))
+    monkeypatch.syspath_prepend(run / "model")  # as in a notebook that was opened there
+    shutil.copytree(run / "model", run / "model" / "base")
+    record = json.loads((run / "run.json").read_text())
+    edit(run / "run.json", options={**record["options"], "lora_rank": rank})
+    edit(
+        run / "model" / "adapter_config.json",
+        **{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "lora_dropout": 0, "use_rslora": False, "use_dora": False},
+        **{"target_modules": ["query"], "modules_to_save": [], "megatron_config": {"x": 1}},
+        megatron_core="megatron.core",
+        auto_mapping={"base_model_class": "Model", "parent_library": "megatron"},
+        base_model_name_or_path=str(run / "model" / "base"),
+    )
+    with pytest.raises(ValueError, match="adapter_model" if rank else "adapter_config"):
         load_run(run)
     assert not canary.exists()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PEFT_PREFIX = "base_model.model."
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base"
+CONFIGURED = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules", "modules_to_save")
 _INSERTED = re.compile(r"\.base_layer|\.lora_\w+\.default")
 """What LoRA inserts into the names of parameters."""
 
@@ -154,7 +156,7 @@ def lora_config(module: nn.Module, heads: list[str], options: Adapters, recommen
     """
     from peft import LoraConfig
 
-    return LoraConfig(
+    return LoraConfig(  # CONFIGURED names what is set here
         r=options.lora_rank or 0,
         lora_alpha=options.lora_alpha,
         lora_dropout=options.lora_dropout,
@@ -243,8 +245,9 @@ def load_adapter(module: nn.Module, directory: Path) -> None:
     from peft import LoraConfig, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    config = LoraConfig.from_pretrained(str(directory))
-    inject(module, config)
+    saved = json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    # Not LoraConfig.from_pretrained: other keys name modules that PEFT imports.
+    inject(module, LoraConfig(**{name: saved[name] for name in CONFIGURED}))
     state = {key.removeprefix(PEFT_PREFIX): value for key, value in load_file(directory / ADAPTER_WEIGHTS).items()}
     head = {key: value for key, value in state.items() if ".lora_" not in key}
     result: Any = set_peft_model_state_dict(module, {key: value for key, value in state.items() if key not in head})

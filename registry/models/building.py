@@ -96,6 +96,8 @@ def save_module(module: nn.Module, state_dict: Mapping[str, Tensor], directory: 
 
 def load_module(plan: HeadPlan, config: PreTrainedConfig, directory: Path) -> nn.Module:
     """The module that `save_module` wrote."""
+    if (directory / "adapter_config.json").exists():  # transformers would load the base that it names instead
+        raise ValueError(f"{directory}: holds an adapter_config.json, which is not of this run")
     if plan.own:
         from safetensors.torch import load_file
 
