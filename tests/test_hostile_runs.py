@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from registry import load_run
@@ -143,4 +144,15 @@ def test_names_are_looked_up_and_nothing_else(hostile, name):
         with pytest.raises(ValueError, match=r"unknown|comes from"):
             load_run(run)
         edit(run / "run.json", **record)
+    assert not canary.exists()
+
+
+def test_a_pickle_among_the_shards_of_a_checkpoint_is_refused(tmp_path):
+    pytest.importorskip("deepspeed")
+    from registry.training.engine_state import only_weights
+
+    canary = tmp_path / "canary"
+    torch.save({"module": Bomb(canary)}, tmp_path / "mp_rank_00_model_states.pt")
+    with only_weights(), pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "mp_rank_00_model_states.pt", weights_only=False)  # as DeepSpeed asks for it
     assert not canary.exists()
