@@ -12,27 +12,26 @@ from __future__ import annotations
 import json
 import os
 import resource
-import runpy
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from children import start
 
 LARGE = 100_000
 """Bytes: logs are smaller, weights larger."""
-TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
-
-
 Strike = Callable[..., None]
 
 
 def strike(fault: str, *args: Any) -> None:
-    """Let a fault of this process happen: a signal, a disk that takes no more large files, memory that is used up,
-    an error that this process alone meets, or a loss that is not finite (where a `Progress` is the first argument).
+    """Let a fault of this process happen: signals, a file STOP, a disk that takes no more large files, a clock that
+    jumps, memory that is used up, an error that this process alone meets, or a loss that is not finite (where a
+    `Progress` is the first argument).
     """
     sys.stdout.flush()
     if fault == "full":
@@ -44,8 +43,14 @@ def strike(fault: str, *args: Any) -> None:
         raise ValueError("row 7 has no label")
     elif fault == "nan":
         args[0].window.loss.fill_(float("nan"))
+    elif fault == "clock":
+        time.time = lambda: 0.0
+    elif fault == "STOP":
+        Path(sys.argv[sys.argv.index("--output-dir") + 1], "STOP").touch()
     else:
-        os.kill(os.getpid(), signal.Signals[fault])
+        for number, name in enumerate(fault.split()):
+            time.sleep(1.5 * (number > 0))  # a second keystroke
+            os.kill(os.getpid(), signal.Signals[name])
 
 
 def before(owner: Any, name: str, nth: int, happen: Strike) -> None:
@@ -61,15 +66,16 @@ def before(owner: Any, name: str, nth: int, happen: Strike) -> None:
     setattr(owner, name, patched)
 
 
-def after(owner: Any, name: str, nth: int, happen: Strike) -> None:
-    """Let it happen at the n-th call of an attribute, when it has done its work."""
+def after(owner: Any, name: str, nth: int, happen: Strike, counts: Callable[..., bool] = lambda *args: True) -> None:
+    """Let it happen at the n-th call of an attribute that counts, when it has done its work."""
     original, calls = getattr(owner, name), []
 
     def patched(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        calls.append(1)
-        if len(calls) == nth:
-            happen(*args)
+        if counts(*args):
+            calls.append(1)
+            if len(calls) == nth:
+                happen(*args)
         return result
 
     setattr(owner, name, patched)
@@ -84,6 +90,7 @@ def phases() -> dict[str, Callable[[int, Strike], None]]:
     import registry.training.evaluation as evaluation
     import registry.training.progress as progress
     import registry.training.resuming as resuming
+    from registry.run_directory import OLD_MODEL
     from registry.training.checkpoints import Checkpoints
     from registry.training.plan import UpdatePlan
 
@@ -94,6 +101,7 @@ def phases() -> dict[str, Callable[[int, Strike], None]]:
         "evaluation": partial(before, evaluation, "infer"),
         "logging": partial(before, progress.Progress, "write"),
         "best-model": partial(before, progress, "save_model"),
+        "best-model-aside": partial(after, Path, "rename", counts=lambda _, target: Path(target).name == OLD_MODEL),
         "checkpoint": partial(before, progress, "write_checkpoint"),
         "saving": partial(after, resuming, "save_engine_state"),
         "publishing": partial(before, Checkpoints, "_publish"),
@@ -104,9 +112,10 @@ def phases() -> dict[str, Callable[[int, Strike], None]]:
     }
 
 
-def meet(fault: str, phase: str, nth: int) -> None:
-    """Let this process meet a fault at the n-th time that it comes to a phase."""
-    phases()[phase](nth, partial(strike, fault))
+def meet(*faults: tuple[str, str, int]) -> None:
+    """Let this process meet each (fault, phase, nth): the fault, at the n-th time that it comes to the phase."""
+    for fault, phase, nth in faults:
+        phases()[phase](nth, partial(strike, fault))
 
 
 def run(
@@ -117,23 +126,9 @@ def run(
     earlier: Sequence[tuple[str, str, int]] = (),
 ) -> int:
     """One training in a child; its exit status, negative for a signal."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    for another in earlier:
-        meet(*another)
-    if phase is not None:
-        meet(fault, phase, nth)
-    sys.argv = [str(TRAIN), *arguments]
-    status = 1
-    try:
-        runpy.run_path(str(TRAIN), run_name="__main__")
-    except SystemExit as leaving:
-        status = int(leaving.code or 0)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    faults = [*earlier, *([(fault, phase, nth)] if phase is not None else [])]
+    child = start(arguments, partial(meet, *faults))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def main() -> None:

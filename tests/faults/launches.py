@@ -9,18 +9,19 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import runpy
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from faults.children import TRAIN, start
+
 ROOT = Path(__file__).parents[2]
-TRAIN = ROOT / "scripts" / "train.py"
 HEAVY = (
     *("accelerate", "datasets", "deepspeed", "matplotlib.pyplot", "peft", "sklearn.metrics", "tensorboard"),
     *("torch.utils.tensorboard", "torch.distributed.tensor", "transformers.models.bert.modeling_bert"),
@@ -79,32 +80,20 @@ def environments_of(launcher: psutil.Process) -> list[dict[str, str]]:
 
 def fork(folder: Path, environments: Sequence[Mapping[str, str]], arguments: Sequence[str], run: str) -> list[int]:
     """Start the processes of a training; their ids by rank."""
-    port = free_port()
-    return [_fork(folder, {**given, "MASTER_PORT": port}, [*arguments, "--output-dir", run]) for given in environments]
+    arguments, port = [*arguments, "--output-dir", run], free_port()
+    return [start(arguments, partial(_enter, folder, {**given, "MASTER_PORT": port})) for given in environments]
 
 
-def _fork(folder: Path, environment: dict[str, str], arguments: list[str]) -> int:
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        output = os.open(log(folder), os.O_WRONLY | os.O_APPEND)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update({name: value for name, value in environment.items() if name != AGENT_STORE})
-        without_report()
-        sys.argv = [str(TRAIN), *arguments]
-        runpy.run_path(str(TRAIN), run_name="__main__")
-    except SystemExit as leaving:
-        status = int(leaving.code or 0)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+def _enter(folder: Path, environment: Mapping[str, str]) -> None:
+    """Be where, and what, a launched process would be."""
+    output = os.open(log(folder), os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update({name: value for name, value in environment.items() if name != AGENT_STORE})
+    without_report()
 
 
 def without_report() -> None:

@@ -9,14 +9,15 @@ import os
 import runpy
 import sys
 
-from driver import TRAIN, meet
+from children import TRAIN
+from driver import meet
 
 
 def main() -> None:
     """Prepare the fault, and train."""
     rank, fault, phase, nth = sys.argv[1:5]
     if rank in (os.environ["RANK"], "all"):
-        meet(fault, phase, int(nth))
+        meet((fault, phase, int(nth)))
     sys.argv = [str(TRAIN), *sys.argv[5:]]
     runpy.run_path(str(TRAIN), run_name="__main__")
 

@@ -1,10 +1,15 @@
 """Signals, a full disk, damaged checkpoints and changed data: the run is never lost, and says what happened."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from faults.kit import differences, drive
+from faults.kit import ROOT, differences, drive
 
 ROWS = [f'{{"text": "a {"good" if i % 2 else "bad"} film, number {i}", "label": "{"np"[i % 2]}"}}' for i in range(96)]
 SMALL = [
@@ -13,8 +18,12 @@ SMALL = [
 ]
 
 
-def request(run, *, phase=None, nth=1, fault="SIGKILL", extra=()):
-    return {"arguments": [*SMALL, "--output-dir", run, *extra], "phase": phase, "nth": nth, "fault": fault}
+def request(run, *, extra=(), **fault):
+    return {"arguments": [*SMALL, "--output-dir", run, *extra], **fault}
+
+
+def saved(run):
+    return sorted(int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*"))
 
 
 def flip(path):
@@ -32,27 +41,65 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_signal_makes_it_save_and_leave_and_go_on(folder):
+def test_asked_it_saves_and_leaves_and_goes_on(folder):
     asked = request("asked", phase="evaluation", nth=2, fault="SIGTERM")
-    at_the_end = request("asked-at-the-end", phase="evaluation", nth=5, fault="SIGTERM")
-    assert drive(folder, [asked, at_the_end]) == [75, 75]
-    for run in ("asked", "asked-at-the-end"):
+    at_the_end = request("asked-at-the-end", phase="evaluation", nth=5, fault="SIGUSR1")
+    by_file = request("asked-by-file", phase="evaluation", nth=3, fault="STOP")
+    forced = request("forced", phase="mid-accumulation", nth=8, fault="SIGINT SIGINT")
+    assert drive(folder, [asked, at_the_end, by_file, forced]) == [75, 75, 75, 130]
+    for run in ("asked", "asked-at-the-end", "asked-by-file"):
         assert json.loads((folder / run / "run.json").read_text())["status"] == "interrupted"
+    assert saved(folder / "asked") == [3, 4]
+    assert saved(folder / "asked-by-file") == [6, 8]
+    assert saved(folder / "forced") == [3, 6]
     (folder / "asked" / "STOP").touch()
-    assert drive(folder, [request("asked"), request("asked"), request("asked-at-the-end")]) == [75, 0, 0]
-    assert not (folder / "asked" / "STOP").exists()
-    assert differences(folder / "whole", folder / "asked") == []
-    assert differences(folder / "whole", folder / "asked-at-the-end") == []
+    runs = ("asked", "asked", "asked-at-the-end", "asked-by-file", "forced")
+    assert drive(folder, [request(run) for run in runs]) == [75, 0, 0, 0, 0]
+    assert not list(folder.glob("*/STOP"))
+    assert {run: differences(folder / "whole", folder / run) for run in runs} == {run: [] for run in runs}
+
+
+@pytest.mark.slow
+def test_a_clock_that_jumps_neither_stops_nor_hurries_checkpoints(folder):
+    jump = [("clock", "schedule", 6)]
+    often, never = ("--checkpoint-every", "0.0001m", "--keep", "30"), ("--checkpoint-every", "60m")
+    killed = request("often", earlier=jump, phase="schedule", nth=12, extra=often)
+    assert drive(folder, [killed, request("never", earlier=jump, extra=never)]) == [-9, 0]
+    assert saved(folder / "often") == list(range(1, 12))
+    assert saved(folder / "never") == []
+    assert drive(folder, [request("often", extra=often)]) == [0]
+    assert differences(folder / "whole", folder / "often") == []
+    assert differences(folder / "whole", folder / "never") == []
+
+
+@pytest.mark.slow
+def test_a_second_training_in_the_same_directory_is_refused_until_the_first_is_killed(folder):
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, "--output-dir", "taken"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REGISTRY_CACHE": str(folder / "cache")}
+    first = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    while not list((folder / "taken").glob("checkpoints/step-*")):
+        assert first.poll() is None
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    assert drive(folder, [request("taken")]) == [2]
+    assert f"process {first.pid} is training in this run directory" in (folder / "log").read_text()
+    first.kill()
+    first.wait()
+    assert drive(folder, [request("taken")]) == [0]
+    assert differences(folder / "whole", folder / "taken") == []
 
 
 @pytest.mark.slow
 def test_a_full_disk_is_said_and_loses_nothing(folder):
     assert drive(folder, [request("full", phase="checkpoint", nth=3, fault="full")]) == [2]
     assert "checkpoint 9 could not be written" in (folder / "log").read_text()
-    kept = sorted(p.name for p in (folder / "full" / "checkpoints").glob("step-*"))
-    assert kept == ["step-00000003", "step-00000006"]
-    assert drive(folder, [request("full")]) == [0]
+    assert saved(folder / "full") == [3, 6]
+    model = request("full-model", phase="best-model", nth=2, fault="full")
+    assert drive(folder, [model]) == [2]
+    assert "the run goes on from there" in (folder / "log").read_text()
+    assert drive(folder, [request("full"), request("full-model")]) == [0, 0]
     assert differences(folder / "whole", folder / "full") == []
+    assert differences(folder / "whole", folder / "full-model") == []
     going_on = request("going-on", phase="checkpoint", nth=2, fault="full", extra=("--save-failure", "continue"))
     drive(folder, [going_on])  # its report does not fit on the disk either
     said = (folder / "log").read_text()
@@ -77,7 +124,7 @@ def test_taken_back_to_an_older_checkpoint_it_leaves_no_gap(folder):
     killed = request("back", phase="schedule", nth=8, extra=kept)
     again = request("back", phase="schedule", nth=2, extra=(*kept, *older))
     assert drive(folder, [killed, again]) == [-9, -9]
-    assert [path.name for path in (folder / "back" / "checkpoints").glob("step-*")] == ["step-00000003"]
+    assert saved(folder / "back") == [3]
     assert drive(folder, [request("back", extra=kept)]) == [0]
     assert differences(folder / "whole", folder / "back") == []
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from faults.kit import ROOT
 
@@ -48,19 +49,23 @@ def complete(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("rank", "fault", "message"),
     [
-        ("SIGKILL", "another process of this run has ended without a word"),
-        ("memory", "process 1 of this run has ended: memory ran out; "),
-        ("nan", "the loss is not finite at update 5 (epoch 1.25); nothing was saved after it."),
+        (0, "SIGKILL", None),  # nobody is left whose line is shown
+        (1, "SIGKILL", "another process of this run has ended without a word"),
+        (1, "memory", "process 1 of this run has ended: memory ran out; "),
+        (1, "error", "process 1 of this run has ended: row 7 has no label"),
+        (1, "nan", "the loss is not finite at update 5 (epoch 1.25); nothing was saved after it."),
     ],
 )
-def test_the_other_process_ends_and_says_why(tmp_path, fault, message):
-    status, said, seconds = train(tmp_path, "cpu_ddp", 1, fault, "after-update", 5)
+def test_the_other_process_ends_and_says_why(tmp_path, rank, fault, message):
+    status, said, seconds = train(tmp_path, "cpu_ddp", rank, fault, "after-update", 5)
     assert status != 0
-    assert [line for line in errors(said) if message in line] == errors(said) != [], said[-3000:]
+    assert len(errors(said)) == (message is not None), said[-3000:]
+    assert all(message in line for line in errors(said))
     assert seconds < SECONDS
     assert complete(tmp_path) == ["step-00000002", "step-00000004"]
+    assert not [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(tmp_path)]
 
 
 @pytest.mark.slow
