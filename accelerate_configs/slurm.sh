@@ -1,7 +1,8 @@
 #!/bin/bash
 # Train on several machines under SLURM: one launcher a machine, which starts a process for every GPU.
 #   sbatch accelerate_configs/slurm.sh --task sst2 --model roberta-base --output-dir /shared/runs/sst2
-# A job that its time limit ends continues from its last checkpoint when it is queued again (--requeue, --signal).
+# Two minutes before its time limit the training is asked to stop (--signal) and saves itself. Submit the same command
+# again, or `scontrol requeue` the job, and it goes on from there; after a preemption SLURM does so itself (--requeue).
 #SBATCH --job-name=train
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1

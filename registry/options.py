@@ -161,19 +161,27 @@ class Optimization:
     batch_size: int = option(32, "Examples in one update, over all processes.", minimum=1)
     micro_batch_size: int | str | None = option(
         None,
-        "Examples in one forward pass, or auto: all that memory holds; default: the update's share.",
+        "Examples that a process takes in one forward pass; auto: as many as memory holds (one process and DDP); "
+        "default: its whole share of an update.",
         minimum=1,
         words=("auto",),
     )
     micro_batch_tokens: int | None = option(
         None, "Tokens in one forward pass, padding included, at most; a longer example goes alone.", minimum=1
     )
-    optimizer: str = option("adamw", "What turns gradients into steps.", choices=OPTIMIZERS)
+    optimizer: str = option(
+        "adamw",
+        "What turns gradients into steps; 8-bit ones (bitsandbytes) keep a quarter of the state. "
+        "ZeRO takes neither adafactor nor lamb.",
+        choices=OPTIMIZERS,
+    )
     learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
     head_learning_rate: float | None = option(None, "Peak learning rate of the head, where it differs.", above=0)
     layer_decay: float = option(1.0, "Factor of the rate from each layer to the one below it.", above=0, maximum=1)
     warmup: float = option(0.0, "Updates of warm-up; below 1 a share of all updates.", minimum=0)
-    schedule: str = option("linear", "Learning rate after warm-up.", choices=SCHEDULES)
+    schedule: str = option(
+        "linear", "Learning rate after warm-up; wsd: stable, then linear in the last fifth.", choices=SCHEDULES
+    )
     weight_decay: float = option(0.01, "Decoupled decay; never on biases and norms.", minimum=0)
     clip_norm: float = option(1.0, "Largest gradient norm; 0 switches clipping off.", minimum=0)
     freeze: str | None = option(None, "Part that is not trained: encoder, embeddings, or a number of lowest layers.")
@@ -182,7 +190,12 @@ class Optimization:
         "Rows of the word embeddings that are trained: those that training rows use, or all; auto: used, where exact.",
         choices=("auto", "used", "all"),
     )
-    precision: str = option("auto", "Arithmetic of forward and backward.", choices=("auto", *PRECISIONS))
+    precision: str = option(
+        "auto",
+        "Arithmetic of forward and backward; auto: what the launch configuration names, else bf16 where the device "
+        "has instructions for it, else fp32.",
+        choices=("auto", *PRECISIONS),
+    )
 
 
 @dataclass(frozen=True)
@@ -203,10 +216,16 @@ class Adapters:
     lora_rank: int | None = option(None, "Train matrices of this rank (LoRA) and the head alone.", minimum=1)
     lora_alpha: int = option(16, "Their scale, divided by the rank (or its root: --rslora).", minimum=1)
     lora_dropout: float = option(0.0, "Dropout before them.", minimum=0, maximum=0.9)
-    lora_targets: str = option("auto", "Where: auto, all-linear, or ends of module names (query,value).")
+    lora_targets: str = option(
+        "auto",
+        "Where: auto (linear maps of the layers, or what the model recommends), all-linear, or ends of module names "
+        "(query,value).",
+    )
     rslora: bool = option(False, "Divide alpha by the rank's square root (higher ranks learn faster).")
     dora: bool = option(False, "Train the norms of the weights too (DoRA).")
-    quantize: str | None = option(None, "Frozen weights in 8 or 4 bits (QLoRA).", choices=("int8", "nf4"))
+    quantize: str | None = option(
+        None, "Frozen weights in 8 or 4 bits (QLoRA, with --lora-rank).", choices=("int8", "nf4")
+    )
     merge_adapter: bool = option(False, "Leave a plain model, the adapters added to its weights.")
 
 
@@ -214,7 +233,9 @@ class Adapters:
 class Kernels:
     """How the device computes"""
 
-    attention: str = option("auto", "Attention kernels of transformers.", choices=ATTENTION)
+    attention: str = option(
+        "auto", "Attention kernels of transformers; flash_attention_2 needs flash-attn and a GPU.", choices=ATTENTION
+    )
     gradient_checkpointing: bool = option(False, "Compute activations again in backward: less memory, slower.")
     compile: bool = option(False, "Compile forward and backward (torch.compile).")
     packing: bool = option(False, "Compute no padding: the texts of a batch in one row, attention kept apart.")
