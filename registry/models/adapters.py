@@ -48,9 +48,10 @@ def adapted(spec: ModelSpec, source: ModelSource, options: Adapters) -> ModelSpe
             if given:
                 raise ValueError(f"{flag} needs --lora-rank: without adapters there is nothing to train or merge")
         return spec
-    for package, needed in (("peft", True), ("bitsandbytes", options.quantize is not None)):
+    for flag, package in (("--lora-rank", "peft"), (f"--quantize {options.quantize}", "bitsandbytes")):
+        needed = package == "peft" or options.quantize is not None
         if needed and importlib.util.find_spec(package) is None:
-            raise ValueError(f"adapters with these options need {package}: pip install {package}")
+            raise ValueError(f"{flag} needs {package}: pip install {package}")
     shared = {item.name: getattr(spec, item.name) for item in dataclasses.fields(ModelSpec)}
     return AdaptedSpec(**shared, spec=spec, source=source, options=options)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -122,6 +123,17 @@ def test_options_that_need_adapters_say_so() -> None:
     for options in (Adapters(quantize="nf4"), Adapters(merge_adapter=True)):
         with pytest.raises(ValueError, match="needs --lora-rank"):
             adapted(spec, source, options)
+
+
+@pytest.mark.parametrize(
+    ("package", "flag"), [("peft", "--lora-rank"), ("bitsandbytes", "--quantize nf4")], ids=["peft", "bitsandbytes"]
+)
+def test_a_missing_package_is_one_line(package: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, source = resolve_model("tiny")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    with pytest.raises(ValueError, match=f"{flag} needs {package}: pip install {package}"):
+        adapted(spec, source, Adapters(lora_rank=4, quantize="nf4"))
 
 
 def test_a_published_base_is_named_and_not_copied(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from registry.options import Optimization
 from registry.training.engines import (
     accumulation_steps,
+    build_accelerator,
     check_quantized,
     check_settings,
     configure_deepspeed,
@@ -54,6 +56,14 @@ def test_a_deepspeed_configuration_that_says_otherwise_is_named() -> None:
     for key, value in (("train_micro_batch_size_per_gpu", 3), ("train_batch_size", 64), ("gradient_clipping", 2.0)):
         with pytest.raises(ValueError, match=f"{key}: {value} of the DeepSpeed configuration contradicts"):
             configure_deepspeed(SimpleNamespace(deepspeed_config={key: value}), Optimization(batch_size=32), 2)
+
+
+def test_deepspeed_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION", "DS_ACCELERATOR"):
+        monkeypatch.setenv(name, {"DS_ACCELERATOR": "cpu"}.get(name, "true"))
+    with pytest.raises(ValueError, match="asks for DeepSpeed, which is not installed: pip install deepspeed"):
+        build_accelerator(Optimization(precision="fp32"))
 
 
 def test_quantised_weights_are_not_cut() -> None:
