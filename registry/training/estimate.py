@@ -15,6 +15,7 @@ from torch import Tensor
 
 from registry.inference import to_device
 from registry.training.engines import gradient_split, micro_step
+from registry.training.results import peak_memory_mb
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,14 +95,21 @@ def estimate(job: Job, setup: Setup) -> list[tuple[str, str]]:
         available=available_bytes(setup.accelerator.device),
     )
     epoch = int(lengths.sum()) / speed
+    peak = max(setup.control.each(peak_memory_mb(setup.accelerator.device)))
     return [
         *memory.rows(),
+        ("measured", f"{peak:,.0f} MiB, the most that a process held meanwhile, {beside(setup.accelerator.device)}"),
         ("speed", f"{speed:,.0f} tokens a second"),
         (
             "an epoch",
             f"{timedelta(seconds=round(epoch))} ({setup.updates_per_epoch:,} updates), evaluation not counted",
         ),
     ]
+
+
+def beside(device: torch.device) -> str:
+    """What the measured peak holds beside what is needed."""
+    return "the engine's buffers included" if device.type == "cuda" else "Python's libraries and the data included"
 
 
 def train_update(setup: Setup, update: Update) -> int:

@@ -1,6 +1,7 @@
 """scripts/train.py as people use it: what a run leaves behind, how it goes on, what it says when something is wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,21 @@ def test_dry_run_checks_and_leaves_nothing(train):
     result = train(*SMALL, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "trained" in result.output
+    assert not Path("runs").exists()
+
+
+def test_an_estimate_counts_memory_and_time_and_leaves_nothing(train):
+    result = train(*SMALL, "--embedding-rows", "all", "--estimate")
+    assert result.exit_code == 0, result.output
+    said = dict(re.findall(r"^(\w[\w ]*?)  +([\d,:]+)", result.output.partition("estimate\n")[2], re.MULTILINE))
+    mebibytes = {name: int(value.replace(",", "")) for name, value in said.items() if ":" not in value}
+    weights = 377_474 * 4 / 2**20
+    assert mebibytes["weights"] == mebibytes["gradients"] == round(weights)
+    assert mebibytes["optimizer"] == round(2 * weights)  # AdamW's two moments
+    assert mebibytes["activations"] > 0
+    assert mebibytes["needed"] < mebibytes["measured"] < mebibytes["measured"] + mebibytes["available"]
+    assert mebibytes["speed"] > 0
+    assert re.fullmatch(r"\d+:\d\d:\d\d", said["an epoch"])
     assert not Path("runs").exists()
 
 
