@@ -195,7 +195,7 @@ def tidy(directory: RunDirectory) -> None:
         old.rename(directory.model)
     for left in [*directory.path.glob(".model-*"), *directory.checkpoints.glob(".*.unfinished")]:
         shutil.rmtree(left)
-    for left in directory.path.glob(".*.json.*"):
+    for left in directory.path.glob(".*.[0-9]*"):
         left.unlink()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from registry import load_run
-from registry.run_directory import Record, RunDirectory, read_json, write_json, write_run
+from registry.run_directory import Record, RunDirectory, read_json, tidy, write_json, write_run
 from registry.runs import read_record
 
 
@@ -133,3 +133,20 @@ def test_transformers_own_pipeline_gives_the_same_answers(make_run):
     theirs = pipeline("text-classification", model=str(path / "model"), top_k=None, device="cpu")(texts)
     for found, ours in zip(theirs, load_run(path).predict(texts), strict=True):
         assert {entry["label"]: entry["score"] for entry in found} == pytest.approx(ours["scores"], abs=1e-4)
+
+
+def test_what_a_killed_process_left_is_put_in_order(tmp_path):
+    directory = RunDirectory(tmp_path)
+    for scrap in (".run.json.123", ".report.html.77", ".model-x1y2/half", "checkpoints/.step-00000004.unfinished/half"):
+        (tmp_path / scrap).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / scrap).touch()
+    for kept in (".model-old/model.safetensors", "run.json", ".lock"):
+        (tmp_path / kept).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / kept).touch()
+    tidy(directory)
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert names == [".lock", "checkpoints", "model", "model/model.safetensors", "run.json"]
+    (tmp_path / ".model-old").mkdir()  # killed between the second rename and the removal
+    tidy(directory)
+    assert not (tmp_path / ".model-old").exists()
+    assert (tmp_path / "model" / "model.safetensors").exists()

@@ -72,6 +72,10 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     checkpoint = chosen_checkpoint(checkpoints, resume, display) if continues else None
     facts = facts_of(job, setup)
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
+    if len({*setup.control.each(state.update)}) > 1:
+        raise ValueError(
+            f"{directory.path}: the processes see different checkpoints there; it must be one place for all"
+        )
     if checkpoint is not None:
         if main and resume != "auto":
             checkpoints.forget_after(state.update)

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from faults.kit import ROOT, differences, drive
 
+from registry.training.checkpoints import Checkpoints
+from registry.training.control import Control
+
 ROWS = [f'{{"text": "a {"good" if i % 2 else "bad"} film, number {i}", "label": "{"np"[i % 2]}"}}' for i in range(96)]
 SMALL = [
     *("--task", "classification", "--train-file", "rows.jsonl", "--split-ratio", "0.7/0.15/0.15"),
@@ -26,9 +29,16 @@ def saved(run):
     return sorted(int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*"))
 
 
+def harmed(content):
+    """The content of a file cut short, emptied, and with one bit flipped in its beginning, middle and end."""
+    yield "cut", content[:-1]
+    yield "empty", b""
+    for place in (0, len(content) // 2, len(content) - 1):
+        yield place, content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
 def flip(path):
-    content = path.read_bytes()
-    path.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    path.write_bytes(list(harmed(path.read_bytes()))[-1][1])
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +120,19 @@ def test_a_full_disk_is_said_and_loses_nothing(folder):
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
     assert drive(folder, [request("damaged", phase="schedule", nth=8)]) == [-9]
-    flip(folder / "damaged" / "checkpoints" / "step-00000006" / "weights.safetensors")
+    kept = Checkpoints(folder / "damaged" / "checkpoints", Control(), main=True, keep=2)
+    newest = kept.newest(print)
+    assert newest.name == "step-00000006"
+    for path in sorted(path for path in newest.rglob("*") if path.is_file()):
+        for harm, content in harmed(path.read_bytes()):
+            before = path.read_bytes()
+            path.write_bytes(content)
+            said = []
+            assert kept.newest(said.append).name == "step-00000003", (path.name, harm)
+            assert path.name in said[0]
+            path.write_bytes(before)
+    assert kept.newest(print) == newest
+    flip(newest / "weights.safetensors")
     assert drive(folder, [request("damaged")]) == [0]
     said = (folder / "log").read_text()
     assert "step-00000006 is damaged and passed over: the content of weights.safetensors" in said

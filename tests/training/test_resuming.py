@@ -1,0 +1,73 @@
+"""What a continued run must have in common with the one before, and what it may change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.resolving import resolve
+from registry.training.resuming import check_options, interval, read_state
+from registry.training.state import LoopState
+
+RUN = Path("runs/one")
+FACTS = {
+    "number of processes": 2,
+    "engine": "DEEPSPEED",
+    "ZeRO stage": 2,
+    "precision": "bf16",
+    "train rows of x.csv": "a" * 64,
+}
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return resolve(changes, {}, {}).options.flat()
+
+
+def test_state_is_read_where_nothing_else_has_changed(tmp_path: Path) -> None:
+    state = LoopState(update=7, best=0.5, stale=2, logged=9)
+    (tmp_path / "loop.json").write_text(json.dumps({"state": state.to_json(), "facts": FACTS}))
+    assert read_state(tmp_path, FACTS) == state
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "said"),
+    [
+        ("number of processes", 4, "number of processes 2, now it is 4"),
+        ("engine", "MULTI_CPU", "engine DEEPSPEED, now it is MULTI_CPU"),
+        ("ZeRO stage", 3, "ZeRO stage 2, now it is 3"),
+        ("precision", "fp32", "precision bf16, now it is fp32"),
+        ("train rows of x.csv", "b" * 64, "train rows of x.csv aaaaaaaaaaaa…, now it is bbbbbbbbbbbb…"),
+    ],
+)
+def test_what_would_make_another_training_is_refused_with_both_values(
+    tmp_path: Path, name: str, now: Any, said: str
+) -> None:
+    (tmp_path / "loop.json").write_text(json.dumps({"state": LoopState().to_json(), "facts": FACTS}))
+    with pytest.raises(ValueError, match=said):
+        read_state(tmp_path, {**FACTS, name: now})
+
+
+def test_options_that_change_no_weight_are_taken() -> None:
+    check_options(RUN, options(), options(log_every=7, checkpoint_every="10m", keep=5, save_failure="continue"))
+
+
+def test_more_epochs_are_taken_where_the_schedule_knows_no_end() -> None:
+    endless = {"schedule": "constant", "warmup": "100"}
+    check_options(RUN, options(**endless, epochs="3"), options(**endless, epochs="4", max_updates="900"))
+    for changes in ({"schedule": "linear"}, {"schedule": "constant", "warmup": "0.1"}):
+        with pytest.raises(ValueError, match=r"started with --epochs 3\.0, now it is 4\.0; give 3\.0, or --overwrite"):
+            check_options(RUN, options(**changes, epochs="3"), options(**changes, epochs="4"))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("500", (500, None)), ("10m", (None, 600.0)), ("0.5m", (None, 30.0))])
+def test_checkpoints_come_by_updates_or_minutes(text: str, expected: tuple[int | None, float | None]) -> None:
+    assert interval(text) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "0m", "1.5", "m", "-5", "10s", ""])
+def test_another_interval_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="give updates \\(500\\) or minutes \\(10m\\)"):
+        interval(text)
