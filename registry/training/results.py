@@ -34,7 +34,7 @@ from registry.training.checkpoints import Checkpoints, damage
 from registry.training.engines import describe_engine, gathered_state, zero_stage
 from registry.training.lock import RunLock
 from registry.training.progress import Display, Progress
-from registry.training.resuming import check_options, interval, read_state
+from registry.training.resuming import check_options, frozen_weights, interval, read_state
 from registry.training.run_choice import choose_directory
 from registry.training.setup import Setup
 from registry.training.state import LoopState
@@ -104,12 +104,14 @@ def facts_of(job: Job, setup: Setup) -> dict[str, Any]:
     data = job.options.data
     files = {"train": data.train_file, "validation": data.validation_file, "test": data.test_file}
     place = data.data_dir or data.train_file or f"task {job.options.run.task}"
+    engine = str(setup.accelerator.distributed_type.value)
     return {
         "number of processes": setup.accelerator.num_processes,
-        "engine": str(setup.accelerator.distributed_type.value),
+        "engine": engine,
         "ZeRO stage": zero_stage(setup.accelerator),
         "precision": setup.precision.name,
         "plugin file": hashlib.sha256(job.choice.plugin).hexdigest() if job.choice.plugin else None,
+        f"frozen weights of {job.options.run.model}": None if engine == "FSDP" else frozen_weights(setup.module),
         **{f"{split} rows of {files.get(split) or place}": rows.fingerprint for split, rows in job.encoded.items()},
     }
 

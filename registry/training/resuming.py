@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from registry.options import fields
 from registry.training.engine_state import load_engine_state, save_engine_state
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 WITHOUT_END = ("constant", "inverse-sqrt")
 """Schedules that do not depend on the number of updates (nor does warm-up in updates), so that a run may be longer."""
+
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Whole numbers by their bytes."""
 
 
 def write_checkpoint(
@@ -52,6 +57,19 @@ def read_state(folder: Path, facts: Mapping[str, Any]) -> LoopState:
                 "(--overwrite, or another --output-dir)"
             )
     return LoopState.from_json(values["state"])
+
+
+def frozen_weights(module: nn.Module) -> str:
+    """A checksum of the weights that are not trained: no checkpoint holds them, they come from their source again.
+
+    It is exact on every device; pieces that ZeRO-3 has elsewhere do not count.
+    """
+    total = 0
+    for parameter in module.parameters():
+        if not parameter.requires_grad:
+            bits = parameter.detach().view(BITS[parameter.element_size()])
+            total = (total * 31 + int(bits.sum(dtype=torch.int64))) % 2**61
+    return f"{total:x}"
 
 
 def restore(folder: Path, setup: Setup, window: TrainWindow) -> None:

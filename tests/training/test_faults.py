@@ -168,3 +168,14 @@ def test_changed_rows_and_options_are_refused_with_what_was_before(folder):
     first = request("longer", phase="schedule", nth=5, extra=endless)
     assert drive(folder, [first, request("longer", extra=(*endless, "--epochs", "4"))]) == [-9, 0]
     assert json.loads((folder / "longer" / "metrics.json").read_text())["epochs"] == 4
+
+
+@pytest.mark.slow
+def test_a_changed_base_is_refused_where_weights_of_it_stay_as_they_are(folder):
+    few = ("--max-updates", "3")
+    frozen = ("--model", "base", "--lora-rank", "2")
+    killed = request("adapter", phase="schedule", nth=5, extra=frozen)
+    other = request("base", extra=(*few, "--seed", "9", "--overwrite"))
+    runs = [request("base", extra=few), killed, other, request("adapter", extra=frozen)]
+    assert drive(folder, runs) == [0, -9, 0, 2]
+    assert "was started with frozen weights of base" in (folder / "log").read_text()

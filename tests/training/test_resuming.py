@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from registry.resolving import resolve
-from registry.training.resuming import check_options, interval, read_state
+from registry.training.resuming import check_options, frozen_weights, interval, read_state
 from registry.training.state import LoopState
 
 RUN = Path("runs/one")
@@ -71,3 +73,21 @@ def test_checkpoints_come_by_updates_or_minutes(text: str, expected: tuple[int |
 def test_another_interval_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="give updates \\(500\\) or minutes \\(10m\\)"):
         interval(text)
+
+
+def test_frozen_weights_have_a_checksum_that_the_trained_ones_do_not_change() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, dtype=torch.bfloat16), nn.Embedding(5, 2))
+    assert frozen_weights(module) == "0"
+    module[0].requires_grad_(False)
+    module[1].requires_grad_(False)
+    before = frozen_weights(module)
+    with torch.no_grad():
+        module[2].weight.add_(1)
+    assert frozen_weights(module) == before
+    for part in (0, 1):
+        with torch.no_grad():
+            kept = module[part].weight[0, 0].clone()
+            module[part].weight[0, 0] = kept * 1.01
+            assert frozen_weights(module) != before
+            module[part].weight[0, 0] = kept
+    assert frozen_weights(module) == before
