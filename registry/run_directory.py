@@ -6,6 +6,7 @@ must not choose what is imported. This module imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -13,10 +14,10 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -195,7 +196,7 @@ def tidy(directory: RunDirectory) -> None:
         old.rename(directory.model)
     for left in [*directory.path.glob(".model-*"), *directory.checkpoints.glob(".*.unfinished")]:
         shutil.rmtree(left)
-    for left in directory.path.glob(".*.[0-9]*"):
+    for left in [*directory.path.glob(".*.[0-9]*"), *directory.predictions.glob(".*.[0-9]*")]:
         left.unlink()
 
 
@@ -210,12 +211,22 @@ def flush(path: Path) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that at every moment either the old or the new content stands on disk."""
+    with written(path) as file:
+        json.dump(values, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+
+
+@contextlib.contextmanager
+def written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file that takes the place of the one at `path` when the block ends, whole and on disk.
+
+    What is there is never written to: of a link that leads out of the run, only the link goes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(values, file, ensure_ascii=False, indent=2)
-            file.write("\n")
+        with beside.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.run_directory import written
+
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
     from torch import nn
@@ -105,7 +107,6 @@ def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
 def _cut(path: Path, lines: int) -> list[dict[str, Any]]:
     """Keep the first lines, rewritten beside and renamed; what they hold."""
     kept = read_log(path.parent)[:lines] if lines else []
-    beside = path.with_suffix(".tmp")
-    beside.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8")
-    os.replace(beside, path)
+    with written(path) as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
     return kept

@@ -12,6 +12,9 @@ from click.testing import CliRunner
 
 from registry import load_run
 from registry.models import resolve_model
+from registry.run_directory import RunDirectory, write_json, written
+from registry.run_log import RunLog
+from registry.training.lock import RunLock
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import evaluate
@@ -133,6 +136,22 @@ def test_an_adapter_configuration_imports_nothing(hostile, monkeypatch, rank):
     with pytest.raises(ValueError, match="adapter_model" if rank else "adapter_config"):
         load_run(run)
     assert not canary.exists()
+
+
+def test_nothing_is_written_through_a_link_out_of_it(tmp_path):
+    run, outside = RunDirectory(tmp_path / "run"), tmp_path / "outside"
+    run.path.mkdir()
+    outside.write_text("mine")
+    for path in (run.metrics_jsonl, run.config_yaml, run.run_json, run.path / ".lock"):
+        path.symlink_to(outside)
+    with pytest.raises(ValueError, match=r"\.lock: cannot be written and locked"):
+        RunLock(run.path).acquire()
+    RunLog(run.path).close()
+    write_json(run.run_json, {})
+    with written(run.config_yaml) as file:
+        file.write("seed: 1")
+    assert outside.read_text() == "mine"
+    assert not run.metrics_jsonl.is_symlink()
 
 
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "os:system", "code.py:Model", "registry.tasks:os"])

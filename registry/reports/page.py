@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from registry.reports import drawing, figures
 from registry.reports.format import FILTERS
 from registry.reports.run_record import RunRecord, read_run
 from registry.reports.split_report import Chart, SplitReport, build_split_report
+from registry.run_directory import written
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -72,10 +72,8 @@ def data_section(checks: dict[str, Any]) -> dict[str, Any]:
 def write_page(path: Path, template: str, **context: Any) -> Path:
     """Render a template of this package to `path`; the old page stands until the new one is whole."""
     rendered = environment().get_template(template).render(**context)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(rendered, encoding="utf-8")
-    beside.replace(path)
+    with written(path) as file:
+        file.write(rendered)
     return path
 
 

@@ -27,11 +27,12 @@ from registry.run_directory import (
     tidy,
     write_json,
     write_run,
+    written,
 )
 from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
-from registry.training.engines import describe_engine, gathered_state, zero_stage
+from registry.training.engines import describe_engine, gathered_state, numbers, zero_stage
 from registry.training.lock import RunLock
 from registry.training.progress import Display, Progress
 from registry.training.resuming import check_options, frozen_weights, interval, read_state
@@ -64,10 +65,12 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
             check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
         write_run(directory, record_of(job), replace=not continues)
         if job.choice.plugin:
-            directory.plugin.write_bytes(job.choice.plugin)
+            with written(directory.plugin, "wb") as file:
+                file.write(job.choice.plugin)
         values = {name: value for name, value in options.flat().items() if value not in (None, {}, [])}
         write_json(directory.splits, job.prepared.row_ids)
-        directory.config_yaml.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        with written(directory.config_yaml) as file:
+            yaml.safe_dump(values, file, allow_unicode=True, sort_keys=False)
     setup.control.wait()
     checkpoint = chosen_checkpoint(checkpoints, resume, display) if continues else None
     facts = facts_of(job, setup)
@@ -193,16 +196,13 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
     labels, keys = job.task.truths(examples), job.task.prediction_keys
     if not keys:
         return
-    directory.predictions.mkdir(parents=True, exist_ok=True)
-    beside = directory.predictions / f".{split}.tmp"
-    with beside.open("w", encoding="utf-8") as file:
+    with written(directory.predictions / f"{split}.jsonl") as file:
         for index, decoded in enumerate(job.task.decode(joined, examples, job.head, job.tokenizer)):
             given = {name: values[index] for name, values in examples.items()}
             prediction = next(decoded.pop(key) for key in keys if key in decoded)
             rest = {name: value for name, value in decoded.items() if name not in given}
             line = {**given, **rest, "label": labels[index], "prediction": prediction}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    beside.replace(directory.predictions / f"{split}.jsonl")
 
 
 def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
@@ -224,8 +224,8 @@ def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
         "skipped_updates": state.skipped,
         "precision": setup.precision.name,
         "engine": describe_engine(setup.accelerator),
-        "parameters": sum(p.numel() for p in setup.module.parameters()),
-        "trainable_parameters": sum(p.numel() for p in setup.module.parameters() if p.requires_grad),
+        "parameters": sum(map(numbers, setup.module.parameters())),
+        "trainable_parameters": sum(numbers(p) for p in setup.module.parameters() if p.requires_grad),
     }
 
 

@@ -76,7 +76,7 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 def scraps(run: Path) -> list[Path]:
     """What a killed process was writing and nobody removed."""
-    return [path for path in run.rglob("*") if path.name != ".lock" and (path.name[0] == "." or path.suffix == ".tmp")]
+    return [path for path in run.rglob(".*") if path.name != ".lock"]
 
 
 def _lines(run: Path) -> list[dict[str, Any]]:
