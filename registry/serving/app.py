@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
+import torch
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi_offline import FastAPIOffline
@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from registry import __version__
 from registry.runs import Run
 from registry.serving.bodies import PREDICT_DOCS, QUERY_DOCS, read_items, read_sentences
+from registry.serving.cores import Cores
 from registry.serving.limits import Gate, Refused, ServingLimits, too_long
 from registry.serving.metrics import ServingMetrics
 from registry.serving.service import Item, Service
@@ -40,7 +41,9 @@ class Serving:
     def __init__(self, runs: Mapping[str, Run], limits: ServingLimits, *, batching: bool, log_texts: bool) -> None:
         self.limits, self.log_texts, self.metrics = limits, log_texts, ServingMetrics()
         self.threads = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
-        shared = {"threads": self.threads, "lock": threading.Lock(), "batching": batching}
+        own_threads = any(run.device != "cpu" or run.engine != "torch" for run in runs.values())
+        cores = Cores(1 if own_threads else torch.get_num_threads())
+        shared = {"threads": self.threads, "cores": cores, "batching": batching}
         self.services = {name: Service(name, run, limits, self.metrics, **shared) for name, run in runs.items()}  # type: ignore
 
     def service(self, name: str | None) -> Service:

@@ -1,7 +1,8 @@
 """Micro-batching: requests that arrive together share a forward pass, and one that is alone waits for nobody.
 
-A thread of its own runs the model. While it is busy, requests gather; then it takes the one that has
-waited longest together with those closest to it in length, as many as fit the token budget.
+Threads of its own run the model. While they are busy, requests gather; then one takes the request that has
+waited longest together with those closest to it in length, as many as fit the token budget, and leaves the
+other threads their share.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from registry.inference import Reduced
+from registry.serving.cores import Cores
 from registry.serving.limits import Refused
 from registry.tasks.base import Features
 
 logger = logging.getLogger(__name__)
 
-Forward = Callable[[list[Features]], list[Reduced]]
-"""Encoded examples -> what the task reduces of each, one at a time."""
+Forward = Callable[[list[Features], int], list[Reduced]]
+"""Encoded examples, and the cores to work on them with -> what the task reduces of each, one at a time."""
 
 FREE_TOKENS = 256
 """Padded tokens that cost no more than starting a forward pass does: padding below this is not worth another one."""
@@ -62,11 +64,11 @@ class Example:
 
 
 class MicroBatcher:
-    """Collects encoded examples of many requests into forward passes, on a thread of its own.
+    """Collects encoded examples of many requests into forward passes, on threads of its own.
 
     Args:
-        forward: runs the model; called by one thread at a time.
-        lock: held while the model runs; services of one process share it.
+        forward: runs the model; called by as many threads at a time as there are cores.
+        cores: what forward passes run on; services of one process share them.
         batch_tokens: most padded tokens of one forward pass.
         queue_tokens: most tokens that may wait.
         window: seconds to wait for requests that are already being read.
@@ -79,7 +81,7 @@ class MicroBatcher:
         self,
         forward: Forward,
         *,
-        lock: threading.Lock | None = None,
+        cores: Cores | None = None,
         batch_tokens: int = 4096,
         queue_tokens: int = 262_144,
         window: float = 0.003,
@@ -87,7 +89,7 @@ class MicroBatcher:
         batching: bool = True,
         on_batch: Callable[[int, int], None] = lambda examples, tokens: None,
     ) -> None:
-        self.forward, self.lock = forward, lock or threading.Lock()
+        self.forward, self.cores = forward, cores or Cores()
         self.batch_tokens, self.queue_tokens, self.window = batch_tokens, queue_tokens, window
         self.equal_lengths, self.batching, self.on_batch = equal_lengths, batching, on_batch
         self.waiting_tokens = 0
@@ -97,8 +99,10 @@ class MicroBatcher:
         self._waiting: list[Example] = []
         self._closing = False
         self._ready = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
+        threads = range(self.cores.number)
+        self._threads = [threading.Thread(target=self._run, name="model", daemon=True) for _ in threads]
+        for thread in self._threads:
+            thread.start()
 
     async def submit(self, features: list[Features]) -> list[Reduced]:
         """The model's reduced outputs for one request's examples, in order. A cancelled wait frees its place.
@@ -117,7 +121,7 @@ class MicroBatcher:
                 raise Refused(429, "too much work is waiting; try again later", self._drain_seconds())
             self._waiting.extend(examples)
             self.waiting_tokens += tokens
-            self._ready.notify()
+            self._ready.notify_all()
         try:
             return await ticket.answer
         finally:
@@ -125,23 +129,30 @@ class MicroBatcher:
                 self._withdraw(ticket)
 
     def close(self) -> None:
-        """Finish what waits, then end the thread."""
+        """Finish what waits, then end the threads."""
         with self._ready:
             self._closing = True
-            self._ready.notify()
-        self._thread.join()
+            self._ready.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._ready:
-                while not self._waiting and not self._closing:
-                    self._ready.wait()
-                if not self._waiting:
-                    return
-                self._wait_for_others()
-                batch = self._take()
-            if batch:
-                self._answer(batch)
+        while self._has_work():
+            with self.cores.claim() as claim:
+                with self._ready:
+                    self._wait_for_others()
+                    batch = self._take(1 + self.cores.free)
+                    if not self._waiting:
+                        claim.extend()
+                    self._ready.notify_all()
+                if batch:
+                    self._answer(batch, claim.number)
+
+    def _has_work(self) -> bool:
+        """Wait until something waits; False where nothing will any more."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._waiting or self._closing)
+            return bool(self._waiting)
 
     def _wait_for_others(self) -> None:
         """Give requests that are being read a moment to join; called with the lock held."""
@@ -152,10 +163,15 @@ class MicroBatcher:
                 return
             self._ready.wait(left)
 
-    def _take(self) -> list[Example]:
-        """The example that waits longest and those nearest to it in length, within the budget; lock held."""
+    def _take(self, threads: int) -> list[Example]:
+        """The example that waits longest and those nearest to it in length, within the budget; lock held.
+
+        Args:
+            threads: those that are free to take a part of what waits, this one included.
+        """
         if not self._waiting:
             return []
+        most = -(-len(self._waiting) // threads)
         first = self._waiting[0]
         if not self.batching:
             near = [e for e in self._waiting if e.ticket is first.ticket]
@@ -167,7 +183,8 @@ class MicroBatcher:
             longest, real = max(longest, example.length), real + example.length
             padded = longest * (len(chosen) + 1)
             different = self.equal_lengths and example.length != first.length
-            if chosen and (different or padded > self.batch_tokens or padded > 1.25 * real + FREE_TOKENS):
+            full = len(chosen) == most and self.batching
+            if chosen and (full or different or padded > self.batch_tokens or padded > 1.25 * real + FREE_TOKENS):
                 break
             chosen.append(example)
         taken = set(map(id, chosen))
@@ -175,29 +192,28 @@ class MicroBatcher:
         self.waiting_tokens = sum(e.length for e in self._waiting)
         return chosen
 
-    def _answer(self, batch: list[Example]) -> None:
+    def _answer(self, batch: list[Example], cores: int) -> None:
         started = time.monotonic()
         results: Sequence[Reduced | Exception]
         try:
-            with self.lock:
-                results = self.forward([example.features for example in batch])
+            results = self.forward([example.features for example in batch], cores)
         except Exception as error:
             owners = {id(example.ticket): example.ticket for example in batch}
             if len(owners) > 1:
                 # One request's input must not spoil the others': each is tried alone.
                 for owner in owners.values():
-                    self._answer([example for example in batch if example.ticket is owner])
+                    self._answer([example for example in batch if example.ticket is owner], cores)
                 return
             logger.exception("the model failed on a request of %d examples", len(batch))
             results = [error] * len(batch)
         longest = max(example.length for example in batch)
-        self._measure(longest * len(batch), time.monotonic() - started)
+        self._measure(longest * len(batch) * self.cores.number / cores, time.monotonic() - started)
         self.on_batch(len(batch), longest * len(batch))
         loop = batch[0].ticket.answer.get_loop()
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
             loop.call_soon_threadsafe(_deliver, batch, results)
 
-    def _measure(self, tokens: int, seconds: float) -> None:
+    def _measure(self, tokens: float, seconds: float) -> None:
         speed = tokens / max(seconds, 1e-6)
         self.tokens_per_second = 0.9 * self.tokens_per_second + 0.1 * speed if self.tokens_per_second else speed
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from registry.allocator import return_memory
+
 SWITCH_INTERVAL = 0.0005
 """Seconds a thread keeps Python's lock at most: the model's thread takes it back between operators, and at the
 default of 0.005 a busy event loop would stretch every forward pass."""
@@ -36,6 +38,7 @@ def serve(app: FastAPI, host: str, port: int, *, timeout: float) -> None:
         ValueError: the address is taken or not this machine's.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    return_memory()
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(timeout) + 1, backlog=4096
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 
 from registry.inference import EncodedColumns, Reduced
 from registry.runs import Run
 from registry.serving.batcher import MicroBatcher
+from registry.serving.cores import Cores
 from registry.serving.limits import Refused, ServingLimits
 from registry.serving.metrics import ServingMetrics
 from registry.tasks.base import Features
@@ -29,7 +30,7 @@ class Service:
 
     Args:
         threads: pool for encoding what is long.
-        lock: held while a model runs; shared by the services of one process.
+        cores: what models run on; shared by the services of one process.
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class Service:
         metrics: ServingMetrics,
         *,
         threads: ThreadPoolExecutor,
-        lock: threading.Lock,
+        cores: Cores,
         batching: bool = True,
     ) -> None:
         self.name, self.run, self.limits, self.threads = name, run, limits, threads
-        self.ready = False
+        self.ready, self.several = False, cores.number > 1
         batches, tokens = metrics.batches.labels(name), metrics.tokens.labels(name)
 
         def on_batch(examples: int, padded: int) -> None:
@@ -53,7 +54,7 @@ class Service:
 
         self.batcher = MicroBatcher(
             self._forward,
-            lock=lock,
+            cores=cores,
             batch_tokens=run.batch_tokens,
             queue_tokens=limits.queue_tokens,
             equal_lengths=run.equal_lengths,
@@ -126,7 +127,9 @@ class Service:
             raise Refused(413, f"the request has {tokens:,} tokens; {self.limits.max_tokens:,} are allowed")
         return examples, encoded.rows(range(len(encoded)))
 
-    def _forward(self, features: list[Features]) -> list[Reduced]:
+    def _forward(self, features: list[Features], cores: int) -> list[Reduced]:
+        if self.several:
+            torch.set_num_threads(cores)  # those of this thread's operators
         encoded = EncodedColumns({name: [f[name] for f in features] for name in features[0]})
         (reduced,) = self.run.reduce(encoded, [np.arange(len(features))])
         return [{name: values[i : i + 1] for name, values in reduced.items()} for i in range(len(features))]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from registry.allocator import keep_memory
 from registry.models.layers import find_backbone
-from registry.training.allocator import keep_memory
 from registry.training.dropout import replace_dropout
 
 if TYPE_CHECKING:

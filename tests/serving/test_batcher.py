@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from registry.serving.batcher import MicroBatcher
+from registry.serving.cores import Cores
 from registry.serving.limits import Refused
 
 
@@ -18,10 +19,12 @@ class Model:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.cores: list[int] = []
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self, features):
+    def __call__(self, features, cores):
+        self.cores.append(cores)
         self.batches.append([len(f["input_ids"]) for f in features])
         self.go.wait(10)
         if any(f["input_ids"][0] == 13 for f in features):
@@ -191,3 +194,29 @@ def test_closing_finishes_what_waits_and_refuses_more(model):
         return refusal.value.status, [doubled(r)[0] for r in await asyncio.gather(*taken)]
 
     assert with_batcher(model, scenario) == (503, [0, 2, 4])
+
+
+def test_alone_a_forward_pass_has_all_cores_and_with_others_its_share(model):
+    async def scenario(batcher):
+        await batcher.submit([example(1)])
+        model.go.clear()
+        together = asyncio.create_task(batcher.submit([example(value) for value in range(20, 26)]))
+        await until(lambda: len(model.batches) == 3)  # both are running: none waits for the other
+        model.go.set()
+        return doubled(await together)
+
+    assert with_batcher(model, scenario, cores=Cores(2)) == [2 * value for value in range(20, 26)]
+    assert model.cores == [2, 1, 1]
+    assert model.batches[1:] == [[4, 4, 4], [4, 4, 4]]
+
+
+def test_cores_are_free_again_when_a_forward_pass_has_failed(model):
+    cores = Cores(3)
+
+    async def scenario(batcher):
+        for _ in range(4):
+            with pytest.raises(RuntimeError, match="poison"):
+                await batcher.submit([example(13)])
+
+    with_batcher(model, scenario, cores=cores)
+    assert cores.free == 3

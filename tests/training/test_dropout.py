@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2Model
 
-from registry.training.allocator import keep_memory
 from registry.training.dropout import Dropout, _Attention, attend, draw_kept, replace_dropout
 
 
@@ -150,9 +149,3 @@ def test_a_decoder_sees_no_later_token_under_dropout() -> None:
     module(inputs_embeds=embedded, attention_mask=mask).last_hidden_state[:, 1].sum().backward()
     assert embedded.grad[:, 2:].abs().max() == 0
     assert embedded.grad[1, 0].abs().max() == 0  # padding
-
-
-def test_memory_is_kept_where_the_c_library_lets_it_be() -> None:
-    import platform
-
-    assert keep_memory() is (platform.libc_ver()[0] == "glibc")

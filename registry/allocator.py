@@ -1,0 +1,35 @@
+"""The C library's allocator, told what it cannot know: whether freed memory will be asked for again in the same sizes.
+
+Training asks for the same again at every update; by default glibc maps every tensor above 32 MiB anew and hands free
+memory back to the system, which then has to clear its pages each time. A service's batches never have the same shape
+twice; freed tensors of one size then lie between kept ones, and memory grows by the hour.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
+LARGEST = 2**31 - 1
+"""mallopt takes an int."""
+MAPPED = 1 << 20
+"""Bytes from which a tensor of a service is mapped alone; smaller ones are reused well."""
+
+
+def keep_memory() -> bool:
+    """Let this process keep what it frees for its own use; False where the C library is not glibc."""
+    return _set({MMAP_THRESHOLD: LARGEST, TRIM_THRESHOLD: LARGEST, TOP_PAD: 64 << 20})
+
+
+def return_memory() -> bool:
+    """Let this process give every large tensor back as soon as it is freed; False where the C library is not glibc."""
+    return _set({MMAP_THRESHOLD: MAPPED})
+
+
+def _set(values: dict[int, int]) -> bool:
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+        ctypes.CDLL(None).gnu_get_libc_version  # noqa: B018 (others take the call and do something else)
+    except (AttributeError, OSError, TypeError):
+        return False
+    return all(mallopt(name, value) == 1 for name, value in values.items())

@@ -1,0 +1,36 @@
+"""What the C library does with freed memory, in processes of their own."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+GROWTH = """
+import random, sys, psutil
+from registry import allocator
+assert getattr(allocator, sys.argv[1])() is True
+draw, kept, process = random.Random(0), [], psutil.Process()
+before = process.memory_info().rss
+for _ in range(300):  # large blocks, each freed after a small one that stays has been put behind it
+    block = bytearray(draw.randrange(2 << 20, 24 << 20))
+    kept.append(bytearray(50_000))
+    del block
+print((process.memory_info().rss - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="settings of glibc")
+def test_a_service_keeps_no_freed_block_and_training_keeps_them():
+    grown = {name: int(run(GROWTH, name)) for name in ("return_memory", "keep_memory")}
+    assert grown["return_memory"] < 30  # 15 MB are kept by the test itself
+    assert grown["keep_memory"] > grown["return_memory"]
+
+
+def run(code: str, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
