@@ -1,7 +1,7 @@
 """Averages of the weights along training: evaluated and saved in place of the last ones.
 
 Both kinds are kept in float32, hold only trainable parameters, and put their state into flat tensors
-for checkpoints. Elementwise, so sharded parameters (DTensor) are averaged shard by shard.
+for checkpoints. Elementwise, so that every process averages the pieces that it holds (FSDP).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from registry.options import Recipe
+from registry.training.fsdp import cut_again, piece
 
 
 class WeightAverage(abc.ABC):
@@ -29,6 +30,7 @@ class WeightAverage(abc.ABC):
     every_update = True
 
     def __init__(self, module: nn.Module) -> None:
+        self.module = module
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if any(hasattr(p, "ds_id") for p in self.parameters.values()):
             raise ValueError("averaged weights do not work with DeepSpeed ZeRO-3; ZeRO-2 and all other engines do")
@@ -61,12 +63,12 @@ class WeightAverage(abc.ABC):
 
     def copies(self) -> dict[str, Tensor]:
         """The present weights in float32."""
-        return {name: p.detach().to(torch.float32, copy=True) for name, p in self.parameters.items()}
+        return {name: piece(p).to(torch.float32, copy=True) for name, p in self.parameters.items()}
 
-    @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:
+        cut_again(self.module)
         for name, parameter in self.parameters.items():
-            parameter.copy_(values[name])
+            piece(parameter).copy_(values[name])
 
 
 class ExponentialAverage(WeightAverage):
@@ -86,7 +88,7 @@ class ExponentialAverage(WeightAverage):
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        present = [p.detach().float() for p in self.parameters.values()]
+        present = [piece(p).float() for p in self.parameters.values()]
         torch._foreach_lerp_(list(self._average.values()), present, 1 - decay)
 
     def values(self) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Weights, optimizer, schedule and loss scaler in a checkpoint, for every engine.
 
-One process and DDP: safetensors and JSON, written by the first process. DeepSpeed: its own shards,
-one set a process, because optimizer state lives there in pieces; they are read with `weights_only`.
+One process and DDP: safetensors and JSON, written by the first process; FSDP: the same of the pieces that a
+process holds, written by each. DeepSpeed: its own shards, one set a process; they are read with `weights_only`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from registry.training.engines import is_sharded
+from registry.training.fsdp import as_cut, cut_again, piece, pieces_suffix
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from registry.training.setup import Setup
 
 SHARDS = "deepspeed"
@@ -30,15 +32,17 @@ def save_engine_state(folder: Path, setup: Setup) -> None:
     assert setup.optimizer is not None
     assert setup.schedule is not None
     engine: Any = setup.model
-    if is_sharded(setup.accelerator):
+    suffix = pieces_suffix(setup.accelerator)
+    writes = setup.accelerator.is_main_process or bool(suffix)
+    if setup.accelerator.deepspeed_plugin is not None:
         with failing_late(engine.checkpoint_engine):
             engine.save_checkpoint(str(folder), tag=SHARDS, save_latest=False)
-    elif setup.accelerator.is_main_process:
-        save_file(_contiguous(trained_tensors(setup.module)), folder / "weights.safetensors")
-        _save_optimizer(folder, setup.optimizer.state_dict())
+    elif writes:
+        save_file(_contiguous(trained_tensors(setup.module)), folder / f"weights{suffix}.safetensors")
+        _save_optimizer(folder, suffix, setup.optimizer.state_dict())
+    if setup.average is not None and writes:
+        save_file(_contiguous(setup.average.state_dict()), folder / f"average{suffix}.safetensors")
     if setup.accelerator.is_main_process:
-        if setup.average is not None:
-            save_file(_contiguous(setup.average.state_dict()), folder / "average.safetensors")
         scaler = setup.accelerator.scaler
         rest = {"schedule": setup.schedule.state_dict(), "scaler": scaler.state_dict() if scaler is not None else None}
         (folder / "schedule.json").write_text(json.dumps(rest), encoding="utf-8")
@@ -49,17 +53,17 @@ def load_engine_state(folder: Path, setup: Setup) -> None:
     assert setup.optimizer is not None
     assert setup.schedule is not None
     engine: Any = setup.model
-    if is_sharded(setup.accelerator):
+    suffix = pieces_suffix(setup.accelerator)
+    if setup.accelerator.deepspeed_plugin is not None:
         with only_weights():
             engine.load_checkpoint(str(folder), tag=SHARDS)
     else:
-        saved = load_file(folder / "weights.safetensors")
-        with torch.no_grad():
-            for name, tensor in trained_tensors(setup.module).items():
-                tensor.copy_(saved[name])
-        setup.optimizer.load_state_dict(_load_optimizer(folder, setup.optimizer.state_dict()))
+        saved = load_file(folder / f"weights{suffix}.safetensors")
+        for name, tensor in trained_tensors(setup.module).items():
+            piece(tensor).copy_(saved[name])
+        setup.optimizer.load_state_dict(_load_optimizer(folder, suffix, setup.optimizer))
     if setup.average is not None:
-        setup.average.load_state_dict(load_file(folder / "average.safetensors"))
+        setup.average.load_state_dict(load_file(folder / f"average{suffix}.safetensors"))
     rest = json.loads((folder / "schedule.json").read_text(encoding="utf-8"))
     setup.schedule.load_state_dict(rest["schedule"])
     if setup.accelerator.scaler is not None and rest["scaler"] is not None:
@@ -71,6 +75,7 @@ def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
 
     Frozen weights come from the same source again.
     """
+    cut_again(module)
     kept = {name: p.data for name, p in module.named_parameters() if p.requires_grad}
     persistent = module.state_dict(keep_vars=True)
     return kept | {name: b for name, b in module.named_buffers() if name in persistent}
@@ -120,7 +125,7 @@ def only_weights() -> Iterator[None]:
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
-def _save_optimizer(folder: Path, state: Mapping[str, Any]) -> None:
+def _save_optimizer(folder: Path, suffix: str, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
@@ -129,19 +134,20 @@ def _save_optimizer(folder: Path, state: Mapping[str, Any]) -> None:
                 tensors[f"{index}.{name}"] = value
             else:
                 plain.setdefault(str(index), {})[name] = value
-    save_file(_contiguous(tensors), folder / "optimizer.safetensors")
+    save_file(_contiguous(tensors), folder / f"optimizer{suffix}.safetensors")
     rest = {"state": plain, "param_groups": state["param_groups"]}
-    (folder / "optimizer.json").write_text(json.dumps(rest), encoding="utf-8")
+    (folder / f"optimizer{suffix}.json").write_text(json.dumps(rest), encoding="utf-8")
 
 
-def _load_optimizer(folder: Path, current: Mapping[str, Any]) -> dict[str, Any]:
+def _load_optimizer(folder: Path, suffix: str, optimizer: Optimizer) -> dict[str, Any]:
     """The saved state; tuples, which JSON knows as lists, are tuples again where the optimizer has them."""
-    rest = json.loads((folder / "optimizer.json").read_text(encoding="utf-8"))
+    rest = json.loads((folder / f"optimizer{suffix}.json").read_text(encoding="utf-8"))
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["state"].items()}
-    for key, tensor in load_file(folder / "optimizer.safetensors").items():
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for key, tensor in load_file(folder / f"optimizer{suffix}.safetensors").items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    for saved, now in zip(rest["param_groups"], current["param_groups"], strict=True):
+        state.setdefault(int(index), {})[name] = as_cut(tensor, parameters[int(index)])
+    for saved, now in zip(rest["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
         for name, value in now.items():
             if isinstance(value, tuple):
                 saved[name] = tuple(saved[name])
@@ -149,4 +155,4 @@ def _load_optimizer(folder: Path, current: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    return {name: piece(tensor).contiguous().cpu() for name, tensor in tensors.items()}

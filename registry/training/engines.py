@@ -20,6 +20,7 @@ import torch
 
 from registry.training.build_locks import clear_abandoned_locks
 from registry.training.embedding_rows import whole_rows
+from registry.training.fsdp import choose_layers
 from registry.training.launch import Launch, check_active, check_possible, read_launch
 from registry.training.precision import Precision, apply_precision, choose_precision
 from registry.training.processor import suit_threads
@@ -101,6 +102,7 @@ def prepare_model(
         return module.to(accelerator.device), None
     if not exchanges and not is_sharded(accelerator):
         return accelerator.prepare_model(module, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
+    choose_layers(accelerator, module)
     model, prepared = accelerator.prepare(module, optimizer)
     return model, prepared
 
@@ -153,6 +155,11 @@ def describe_engine(accelerator: Accelerator) -> str:
     processes = f"{world} process{'es' if world > 1 else ''}"
     backend = f" ({torch.distributed.get_backend()})" if torch.distributed.is_initialized() else ""
     return ", ".join(filter(None, (name, processes, f"{accelerator.device.type}{backend}")))
+
+
+def numbers(parameter: nn.Parameter) -> int:
+    """How many numbers a whole parameter has, of which a process may hold a piece (ZeRO-3)."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
 def is_sharded(accelerator: Accelerator) -> bool:

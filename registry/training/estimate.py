@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from registry.inference import to_device
-from registry.training.engines import gradient_split, micro_step
+from registry.training.engines import gradient_split, micro_step, numbers
 from registry.training.results import peak_memory_mb
 
 if TYPE_CHECKING:
@@ -153,9 +153,7 @@ def weight_bytes(module: nn.Module) -> int:
 
 def gradient_bytes(module: nn.Module, *, split: int) -> int:
     """Bytes of gradients at the end of backward, split over `split` processes (ZeRO-2 and 3)."""
-    return sum(
-        getattr(p, "ds_numel", p.numel()) * p.element_size() for p in module.parameters() if p.requires_grad
-    ) // max(split, 1)
+    return sum(numbers(p) * p.element_size() for p in module.parameters() if p.requires_grad) // max(split, 1)
 
 
 def optimizer_bytes(optimizer: Any) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from registry.inference import to_device
 from registry.training.assembly import Job
-from registry.training.engines import describe_engine, micro_step
+from registry.training.engines import describe_engine, micro_step, numbers
 from registry.training.kernels import describe_attention
 from registry.training.plan import padding_share
 from registry.training.processor import describe_threads
@@ -26,8 +26,8 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
     plan = setup.updates.plan
     planned, random = padding_share(plan)
     parameters = list(setup.module.parameters())
-    total = sum(math.prod(getattr(p, "ds_shape", p.shape)) for p in parameters)
-    trainable = sum(math.prod(getattr(p, "ds_shape", p.shape)) for p in parameters if p.requires_grad)
+    total = sum(map(numbers, parameters))
+    trainable = sum(numbers(p) for p in parameters if p.requires_grad)
     origins = job.choice.resolved.origins
     values = job.options.flat()
     return [
@@ -97,7 +97,7 @@ def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
         total += float(loss.detach())
     if not math.isfinite(total):
         raise ValueError(f"the loss of the first update is {total}")
-    weights = sum(math.prod(getattr(p, "ds_shape", p.shape)) for p in setup.module.parameters()) * BYTES_PER_WEIGHT
+    weights = sum(map(numbers, setup.module.parameters())) * BYTES_PER_WEIGHT
     free = check_disk(Path(job.options.run.output_dir or "runs"), weights)
     return [
         ("loss", f"{total / (count or 1):.4f} over {count:g} items"),
