@@ -140,6 +140,37 @@ def test_json_documents(tmp_path: Path, content: Any) -> None:
     assert rows_of(path) == [{"text": "a", "label": "true"}]
 
 
+@pytest.mark.parametrize("block", [1, 7, 1000])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_arrays_are_read_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, indent: int | None
+) -> None:
+    monkeypatch.setattr("registry.data.formats.json_files.BLOCK", block)
+    rows = [{"text": f'a "quoted" ] , {{ text {number}\n', "label": number / 3} for number in range(20)]
+    path = written(tmp_path / "a.json", "\n \n" + json.dumps(rows, indent=indent) + "\n")
+    assert rows_of(path) == [{"text": row["text"], "label": str(row["label"])} for row in rows]
+    assert places_of(path) == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[\n{"text": "a"},\n{"text": }]', "line 3: not valid JSON (expecting value at character 10)"),
+        ('[{"text": "a"}\n{"text": "b"}]', "line 2: not valid JSON (expecting ',' delimiter at character 1)"),
+        ('[{"text": "a"},\n{"text": "b"}', "line 2: not valid JSON (expecting ',' delimiter at character 14)"),
+        ('[{"text": "a"}]\n[]', "something follows the array"),
+        ('[{"text": "a"}, 5]', "row 2: expected an object with the columns, found a number"),
+    ],
+)
+def test_broken_json_arrays_name_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, message: str
+) -> None:
+    monkeypatch.setattr("registry.data.formats.json_files.BLOCK", 16)
+    with pytest.raises(ValueError, match=r"a\.json") as raised:
+        rows_of(written(tmp_path / "a.json", content))
+    assert message in str(raised.value)
+
+
 def test_json_suffix_on_json_lines(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", '{"text": "a"}\n{"text": "b"}\n')
     assert rows_of(path) == [{"text": "a"}, {"text": "b"}]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
 from registry.data.formats.chunks import CHUNK, CHUNK_SIZE, Chunk, from_columns
 from registry.data.formats.lines import open_text
 from registry.data.source import FileFormat
+
+BLOCK = 1 << 20
+"""Characters read at a time."""
+BLANKS = re.compile(r"\s*")
 
 
 def read_json_lines(path: Path, format: FileFormat) -> Iterator[Chunk]:
@@ -24,13 +29,19 @@ def read_json_lines(path: Path, format: FileFormat) -> Iterator[Chunk]:
 
 
 def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
-    """Rows of a JSON file; one that holds an object a line is read as JSON lines, whatever it is called."""
+    """Rows of a JSON file; one that holds an object a line is read as JSON lines, whatever it is called.
+
+    An array may be larger than memory; an object of columns may not.
+    """
     with open_text(path, format) as text:
-        first = next((line for line in text if line.strip()), "")
-    if not format.keys and first.lstrip().startswith("{") and _is_json(first):
+        first = next((line for line in text if line.strip()), "").lstrip()
+    if not format.keys and first.startswith("{") and _is_json(first):
         yield from read_json_lines(path, format)
         return
     with open_text(path, format) as text:
+        if first.startswith("["):
+            yield from _chunks(path, _items(path, text), "row")
+            return
         try:
             loaded = json.load(text)
         except json.JSONDecodeError as error:
@@ -48,6 +59,43 @@ def _objects(path: Path, format: FileFormat) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line.strip())
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}, line {number}: not valid JSON ({_reason(error)})") from None
+
+
+def _items(path: Path, text: IO[str]) -> Iterator[tuple[int, Any]]:
+    """The items of an array, counted from 1; no more of it is in memory than a block and the item at its end."""
+    decode = json.JSONDecoder().raw_decode
+    held, lines, number = "", 0, 0
+    while not held.strip():
+        held += text.read(BLOCK)
+    position = _behind_blanks(held, 0)  # of the bracket or comma before the next item
+    while True:
+        try:
+            begin = _behind_blanks(held, position + 1)
+            if held[begin : begin + 1] == "]" and not number:
+                end = begin
+                break
+            item, end = decode(held, begin)
+            end = _behind_blanks(held, end)
+            if held[end : end + 1] not in ("]", ","):
+                raise json.JSONDecodeError("Expecting ',' delimiter", held, end)
+        except json.JSONDecodeError as error:
+            block = text.read(max(BLOCK, len(held) - position))
+            if not block:
+                raise ValueError(f"{path}, line {lines + error.lineno}: not valid JSON ({_reason(error)})") from None
+            lines += held.count("\n", 0, position)
+            held, position = held[position:] + block, 0
+            continue
+        number, position = number + 1, end
+        yield number, item
+        if held[end] == "]":
+            break
+    if (held[end + 1 :] + text.read(BLOCK)).strip():
+        raise ValueError(f"{path}: something follows the array")
+
+
+def _behind_blanks(text: str, position: int) -> int:
+    found = BLANKS.match(text, position)
+    return found.end() if found else position
 
 
 def _reason(error: json.JSONDecodeError) -> str:
@@ -69,8 +117,6 @@ def _rows(path: Path, loaded: Any) -> list[Any]:
             return lists[0]
         if lists and len(lists) == len(loaded) and len({len(values) for values in lists}) == 1:
             return [dict(zip(loaded, values, strict=True)) for values in zip(*lists, strict=True)]
-    if isinstance(loaded, list):
-        return loaded
     raise ValueError(f"{path}: expected an array of objects, one a row")
 
 
