@@ -93,6 +93,19 @@ def pairs(make_run, tmp_path_factory):
     return make_run("classification", train_file=str(path), **columns), path
 
 
+def test_questions_with_contexts_are_answered(make_run, tmp_path):
+    path = tmp_path / "rows.csv"
+    places = ["here", "there"]
+    lines_of = [f"where is {i}?,it is {places[i % 2]},{places[i % 2]}" for i in range(60)]
+    path.write_text("\n".join(["q,c,a", *lines_of]) + "\n")
+    run = make_run("qa", train_file=str(path), text_column="q", text_pair_column="c", label_column="a")
+    typed = ["--text", "where is 7?", "--text-pair", "it is there", "--text", "where is 7?", "--text-pair", "it is here"]
+    answers = lines(run_predict(run, *typed).stdout)
+    from_file = lines(run_predict(run, "--file", path).stdout)
+    assert [answer["answers"] for answer in from_file[7:8]] == [answers[0]["answers"]]
+    assert answers[0]["answers"] != answers[1]["answers"]
+
+
 def test_pairs_are_answered_from_files_and_texts(pairs, tmp_path):
     run, path = pairs
     from_lines = lines(run_predict(run, "--file", path).stdout)
