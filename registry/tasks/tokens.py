@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,19 @@ class Frame:
         return [*before, *[a] * first, *between, *[b] * second, *after]
 
 
+_FRAMES: weakref.WeakKeyDictionary[Any, dict[bool, Frame]] = weakref.WeakKeyDictionary()
+
+
 def frame_of(tokenizer: PreTrainedTokenizerBase, pair: bool = False) -> Frame:
-    """The tokenizer's own frame, found by encoding a probe and looking which tokens are special.
+    """The tokenizer's own frame, found once: a service encodes one short text at a time."""
+    frames = _FRAMES.setdefault(tokenizer, {})
+    if pair not in frames:
+        frames[pair] = _probed(tokenizer, pair)
+    return frames[pair]
+
+
+def _probed(tokenizer: PreTrainedTokenizerBase, pair: bool) -> Frame:
+    """The frame found by encoding a probe and looking which tokens are special.
 
     Asking the tokenizer this way works for every kind of post-processor; cutting and framing by
     hand then allows truncation at either end or in the middle, which tokenizers do not offer.
