@@ -77,7 +77,7 @@ def leave_when_asked(every: float = 0.5) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(sys.stderr.fileno(), b"asked to stop before the first update; the same command begins again\n")
+    os.write(2, b"asked to stop before the first update; the same command begins again\n")
     os._exit(REQUEUE)
 
 
