@@ -11,7 +11,7 @@ from faults.kit import differences
 from faults.stopping import launched, stop
 
 SMALL = [
-    *("--max-train-rows", "240", "--max-validation-rows", "64", "--max-test-rows", "32", "--epochs", "12"),
+    *("--max-train-rows", "240", "--max-validation-rows", "64", "--max-test-rows", "32", "--epochs", "6"),
     *("--checkpoint-every", "6", "--evaluate-every", "9"),
 ]
 
