@@ -191,7 +191,7 @@ def find_targets(module: nn.Module, heads: list[str], asked: str, recommended: t
         return [name for name in linear if module.get_submodule(name) is not output]
     if asked == "auto":
         return list(recommended or lora_targets(module))
-    targets = [target.strip() for target in asked.split(",") if target.strip()]
+    targets = [target.strip() for target in asked.split(",") if target.strip()] or [asked]
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in linear):
             known = sorted({name.rpartition(".")[2] for name in linear})

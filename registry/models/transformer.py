@@ -146,6 +146,8 @@ class Transformer(ModelSpec):
         return dataclasses.replace(source, path=self.architecture, from_scratch=True)
 
     def _config(self, source: ModelSource) -> PreTrainedConfig:
+        if not self._has_attention():  # a trained model, which is loaded, does without
+            raise ValueError("--attention flash_attention_2 needs an NVIDIA GPU and pip install flash-attn; use sdpa")
         config = read_config(source, self.config, [option.name for option in describe_options(self)[:-1]])
         if self.dropout is not None:
             set_dropout(config, self.dropout)
@@ -155,8 +157,13 @@ class Transformer(ModelSpec):
         return config
 
     def _set_attention(self, config: PreTrainedConfig) -> None:
-        if self.attention != "auto":
+        if self.attention != "auto" and self._has_attention():
             config._attn_implementation = self.attention
+
+    def _has_attention(self) -> bool:
+        from transformers.utils import is_flash_attn_2_available
+
+        return self.attention != "flash_attention_2" or bool(is_flash_attn_2_available())
 
     def _saved(self, directory: Path) -> ModelSource:
         return ModelSource(path=str(directory), trust_remote_code=self.trust_remote_code)

@@ -107,6 +107,8 @@ def test_nf4_of_what_was_nf4_is_the_same() -> None:
 def test_targets_that_match_nothing_are_named_with_what_there_is() -> None:
     with pytest.raises(ValueError, match="--lora-targets 'q_proj' matches no linear map; there are dense, key, query"):
         build(SEQUENCE_CLASSIFICATION, Adapters(lora_rank=4, lora_targets="query,q_proj"))
+    with pytest.raises(ValueError, match="--lora-targets ',' matches no linear map"):
+        build(SEQUENCE_CLASSIFICATION, Adapters(lora_rank=4, lora_targets=","))
 
 
 def test_a_model_without_linear_layers_has_no_place_for_adapters() -> None:
