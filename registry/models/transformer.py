@@ -161,7 +161,7 @@ class Transformer(ModelSpec):
             config._attn_implementation = self.attention
 
     def _has_attention(self) -> bool:
-        from transformers.utils import is_flash_attn_2_available
+        from transformers.utils.import_utils import is_flash_attn_2_available
 
         return self.attention != "flash_attention_2" or bool(is_flash_attn_2_available())
 

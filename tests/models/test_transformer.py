@@ -171,7 +171,7 @@ def test_attention_kernels_are_an_option(tmp_path):
 
 
 def test_flash_attention_that_is_not_there_is_one_line_and_a_trained_model_does_without(tmp_path, monkeypatch):
-    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr("transformers.utils.import_utils.is_flash_attn_2_available", lambda: False)
     tokenizer, module = built(Transformer(), checkpoint(tmp_path / "start"))
     flash = Transformer(attention="flash_attention_2")
     with pytest.raises(ValueError, match="--attention flash_attention_2 needs an NVIDIA GPU and pip install"):
