@@ -99,7 +99,7 @@ def test_questions_with_contexts_are_answered(make_run, tmp_path):
     lines_of = [f"where is {i}?,it is {places[i % 2]},{places[i % 2]}" for i in range(60)]
     path.write_text("\n".join(["q,c,a", *lines_of]) + "\n")
     run = make_run("qa", train_file=str(path), text_column="q", text_pair_column="c", label_column="a")
-    typed = ["--text", "where is 7?", "--text-pair", "it is there", "--text", "where is 7?", "--text-pair", "it is here"]
+    typed = [part for where in ("there", "here") for part in ("--text", "where is 7?", "--text-pair", f"it is {where}")]
     answers = lines(run_predict(run, *typed).stdout)
     from_file = lines(run_predict(run, "--file", path).stdout)
     assert [answer["answers"] for answer in from_file[7:8]] == [answers[0]["answers"]]
