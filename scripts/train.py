@@ -54,8 +54,9 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     from registry.reports.terminal import Screen
     from registry.run_directory import finish_run
     from registry.training.assembly import assemble
-    from registry.training.engines import build_accelerator, first_process_first
+    from registry.training.engine_start import build_accelerator
     from registry.training.engines import finish as finish_engine
+    from registry.training.engines import first_process_first
     from registry.training.estimate import estimate
     from registry.training.memory import fit_micro_batch
     from registry.training.profiling import profile

@@ -32,7 +32,8 @@ from registry.options import Optimization
 
 @friendly
 def main():
-    from registry.training.engines import build_accelerator, describe_engine
+    from registry.training.engine_start import build_accelerator
+    from registry.training.engines import describe_engine
     accelerator, precision = build_accelerator(Optimization())
     if accelerator.is_main_process:
         print("engine:", describe_engine(accelerator), "/", precision.name)

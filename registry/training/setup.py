@@ -16,7 +16,8 @@ from registry.training.batches import Updates
 from registry.training.collation import allow_packing, build_collate
 from registry.training.control import Control
 from registry.training.embedding_rows import choose_rows
-from registry.training.engines import check_quantized, is_sharded, micro_batch_size, prepare_model, zero_stage
+from registry.training.engine_start import micro_batch_size
+from registry.training.engines import check_quantized, is_sharded, prepare_model, zero_stage
 from registry.training.evaluation import Scorer
 from registry.training.kernels import checkpoint_activations, compile_module, suit_processor
 from registry.training.objectives import Objective

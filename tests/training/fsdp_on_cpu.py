@@ -21,9 +21,9 @@ def main() -> None:
     from accelerate import PartialState
     from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-    import registry.training.engines as engines
+    from registry.training import engine_start
 
-    start = engines._start
+    start = engine_start._start
 
     def start_fsdp(*args: Any, **settings: Any) -> Any:
         accelerator = start(*args, **settings)
@@ -33,8 +33,8 @@ def main() -> None:
         PartialState._shared_state["distributed_type"] = accelerator.state.distributed_type = DistributedType.FSDP
         return accelerator
 
-    engines._start = start_fsdp
-    engines.check_active = lambda *args, **settings: None
+    engine_start._start = start_fsdp
+    engine_start.check_active = lambda *args, **settings: None
     sys.argv = sys.argv[1:]
     sys.path.insert(0, str(Path(sys.argv[0]).parent))  # as Python does where it runs the script itself
     runpy.run_path(sys.argv[0], run_name="__main__")

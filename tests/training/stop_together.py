@@ -2,7 +2,8 @@
 
 from registry.cli import friendly
 from registry.options import Optimization
-from registry.training.engines import build_accelerator, first_process_first
+from registry.training.engine_start import build_accelerator
+from registry.training.engines import first_process_first
 
 
 @friendly

@@ -22,8 +22,9 @@ from registry.run_directory import RunDirectory, save_model
 from registry.training import embedding_rows
 from registry.training.assembly import assemble, choose
 from registry.training.embedding_rows import UsedEmbedding, whole_rows
+from registry.training.engine_start import build_accelerator
 from registry.training.engine_state import load_engine_state, save_engine_state
-from registry.training.engines import build_accelerator, gathered_state
+from registry.training.engines import gathered_state
 from registry.training.estimate import train_update
 from registry.training.setup import Setup, build_setup
 

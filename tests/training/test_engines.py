@@ -11,15 +11,14 @@ import pytest
 import torch
 
 from registry.options import Optimization
-from registry.training.engines import (
+from registry.training.engine_start import (
     accumulation_steps,
     build_accelerator,
-    check_quantized,
     check_settings,
     configure_deepspeed,
-    gathered_state,
     micro_batch_size,
 )
+from registry.training.engines import check_quantized, gathered_state
 from registry.training.launch import read_launch
 
 

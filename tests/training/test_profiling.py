@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from registry.training.assembly import assemble, choose
-from registry.training.engines import build_accelerator
+from registry.training.engine_start import build_accelerator
 from registry.training.profiling import Stopwatch, profile
 from registry.training.run_choice import choose_directory
 from registry.training.setup import build_setup
