@@ -174,8 +174,8 @@ def save_model(
         spec.save(module, state_dict, fresh)
         tokenizer.save_pretrained(fresh)
         fresh.chmod(0o755)
-        for written in [*fresh.rglob("*"), fresh]:
-            flush(written)
+        for entry in [*fresh.rglob("*"), fresh]:
+            flush(entry)
         old = directory.path / OLD_MODEL
         shutil.rmtree(old, ignore_errors=True)
         if directory.model.exists():

@@ -98,7 +98,7 @@ class MicroBatcher:
         """Requests that are being read; set by the event loop. The model waits a moment for them."""
         self._waiting: list[Example] = []
         self._closing = False
-        self._ready = threading.Condition()
+        self._ready = self.cores.condition()
         threads = range(self.cores.number)
         self._threads = [threading.Thread(target=self._run, name="model", daemon=True) for _ in threads]
         for thread in self._threads:
@@ -121,7 +121,7 @@ class MicroBatcher:
                 raise Refused(429, "too much work is waiting; try again later", self._drain_seconds())
             self._waiting.extend(examples)
             self.waiting_tokens += tokens
-            self._ready.notify_all()
+            self._ready.notify()
         try:
             return await ticket.answer
         finally:
@@ -137,22 +137,22 @@ class MicroBatcher:
             thread.join()
 
     def _run(self) -> None:
-        while self._has_work():
-            with self.cores.claim() as claim:
-                with self._ready:
-                    self._wait_for_others()
-                    batch = self._take(1 + self.cores.free)
-                    if not self._waiting:
-                        claim.extend()
-                    self._ready.notify_all()
-                if batch:
-                    self._answer(batch, claim.number)
-
-    def _has_work(self) -> bool:
-        """Wait until something waits; False where nothing will any more."""
-        with self._ready:
-            self._ready.wait_for(lambda: self._waiting or self._closing)
-            return bool(self._waiting)
+        while True:
+            with self._ready:
+                self._ready.wait_for(lambda: self.cores.free if self._waiting else self._closing)
+                if not self._waiting:
+                    self._ready.notify()  # the other threads end, too
+                    return
+                self._wait_for_others()
+                if not (self._waiting and self.cores.free):  # another thread was faster
+                    continue
+                batch = self._take(self.cores.free)
+                cores = self.cores.take(1 if self._waiting else self.cores.free)
+                self._ready.notify()
+            try:
+                self._answer(batch, cores)
+            finally:
+                self.cores.give(cores)
 
     def _wait_for_others(self) -> None:
         """Give requests that are being read a moment to join; called with the lock held."""
@@ -167,10 +167,8 @@ class MicroBatcher:
         """The example that waits longest and those nearest to it in length, within the budget; lock held.
 
         Args:
-            threads: those that are free to take a part of what waits, this one included.
+            threads: those that can take a part of what waits, this one included.
         """
-        if not self._waiting:
-            return []
         most = -(-len(self._waiting) // threads)
         first = self._waiting[0]
         if not self.batching:

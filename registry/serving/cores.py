@@ -6,24 +6,11 @@ after every operator, and for whatever else the machine is doing meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator
-
-
-class Claim:
-    """The cores that one forward pass holds."""
-
-    def __init__(self, cores: Cores) -> None:
-        self.number, self._cores = 1, cores
-
-    def extend(self) -> None:
-        """Take what is free as well."""
-        self.number += self._cores.take(self._cores.number)
 
 
 class Cores:
-    """So many cores, which the services of one process share.
+    """So many cores, which the services of one process share, and the lock under which they take them.
 
     Args:
         number: 1 where forward passes run one after another (a GPU, an engine with threads of its own).
@@ -31,25 +18,22 @@ class Cores:
 
     def __init__(self, number: int = 1) -> None:
         self.number = self.free = number
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._conditions: list[threading.Condition] = []
 
-    @contextlib.contextmanager
-    def claim(self) -> Iterator[Claim]:
-        """One core for a forward pass, when there is one."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.free > 0)
-            self.free -= 1
-        claim = Claim(self)
-        try:
-            yield claim
-        finally:
-            with self._changed:
-                self.free += claim.number
-                self._changed.notify_all()
+    def condition(self) -> threading.Condition:
+        """What a service's threads wait on: notified when cores are free again."""
+        self._conditions.append(threading.Condition(self._lock))
+        return self._conditions[-1]
 
-    def take(self, most: int) -> int:
-        """Take up to so many cores if they are free; how many these were."""
-        with self._changed:
-            taken = min(most, self.free)
-            self.free -= taken
-            return taken
+    def take(self, number: int) -> int:
+        """Take so many of the free cores; called with the lock held."""
+        self.free -= number
+        return number
+
+    def give(self, number: int) -> None:
+        """Give cores back; one waiting thread of every service looks whether it has work for them."""
+        with self._lock:
+            self.free += number
+            for condition in self._conditions:
+                condition.notify()

@@ -210,6 +210,45 @@ def test_alone_a_forward_pass_has_all_cores_and_with_others_its_share(model):
     assert model.batches[1:] == [[4, 4, 4], [4, 4, 4]]
 
 
+def test_every_lone_request_has_all_cores(model):
+    async def scenario(batcher):
+        for value in range(50):
+            await batcher.submit([example(value + 20)])
+
+    with_batcher(model, scenario, cores=Cores(2))
+    assert model.cores == [2] * 50
+
+
+def test_closing_finishes_what_waits_and_ends_every_thread(model):
+    async def main():
+        batcher = MicroBatcher(model, cores=Cores(4))
+        model.go.clear()
+        waiting = [asyncio.create_task(batcher.submit([example(value, value)])) for value in range(20, 60)]
+        await until(lambda: len(model.batches) == 4)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        await asyncio.sleep(0.01)
+        model.go.set()
+        await asyncio.wait_for(closing, 20)
+        return [doubled(answer) for answer in await asyncio.gather(*waiting)]
+
+    assert asyncio.run(main()) == [[2 * value] for value in range(20, 60)]
+
+
+def test_services_share_cores(model):
+    cores = Cores(1)
+
+    async def scenario(batcher):
+        other = MicroBatcher(model, cores=cores)
+        try:
+            answers = [part.submit([example(value)]) for value in range(20, 40) for part in (batcher, other)]
+            return [doubled(answer) for answer in await asyncio.gather(*answers)]
+        finally:
+            await asyncio.to_thread(other.close)
+
+    assert with_batcher(model, scenario, cores=cores) == [[2 * value] for value in range(20, 40) for _ in range(2)]
+    assert set(model.cores) == {1}
+
+
 def test_cores_are_free_again_when_a_forward_pass_has_failed(model):
     cores = Cores(3)
 
