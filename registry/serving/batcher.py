@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 Forward = Callable[[list[Features], int], list[Reduced]]
 """Encoded examples, and the cores to work on them with -> what the task reduces of each, one at a time."""
 
-FREE_TOKENS = 256
-"""Padded tokens that cost no more than starting a forward pass does: padding below this is not worth another one."""
-
 
 @dataclass(eq=False)
 class Ticket:
@@ -92,6 +89,9 @@ class MicroBatcher:
         self.forward, self.cores = forward, cores or Cores()
         self.batch_tokens, self.queue_tokens, self.window = batch_tokens, queue_tokens, window
         self.equal_lengths, self.batching, self.on_batch = equal_lengths, batching, on_batch
+        self.pass_cost = 32
+        """What starting a forward pass costs, in tokens it could compute meanwhile: more padding than that is not worth
+        saving one. Right for a small model on a CPU; set by whoever has measured it."""
         self.waiting_tokens = 0
         self.tokens_per_second = 0.0
         self.expected = 0
@@ -182,7 +182,7 @@ class MicroBatcher:
             padded = longest * (len(chosen) + 1)
             different = self.equal_lengths and example.length != first.length
             full = len(chosen) == most and self.batching
-            if chosen and (full or different or padded > self.batch_tokens or padded > 1.25 * real + FREE_TOKENS):
+            if chosen and (full or different or padded > min(self.batch_tokens, real + self.pass_cost)):
                 break
             chosen.append(example)
         taken = set(map(id, chosen))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ from registry.serving.metrics import ServingMetrics
 from registry.tasks.base import Features
 
 Item = str | Mapping[str, Any]
+
+MEASURED_TOKENS = 512
+"""Of a forward pass that is large enough to show what a token costs, and small enough to be measured at start."""
 
 INLINE_CHARACTERS = 2_000
 """Shorter requests are encoded on the event loop: a thread would cost more than the work."""
@@ -90,11 +95,10 @@ class Service:
         return self.run.decode(examples, reduced)
 
     async def warm_up(self) -> None:
-        """Answer a few texts of different lengths, so that the first client does not wait for allocations."""
-        names = list(self.run.task.inputs())
+        """Answer texts of different lengths, so that the first client waits for nothing; measure what a pass costs."""
         for words in (1, 8, 64):
-            text = "a " * words
-            await self.predict([text if len(names) == 1 else dict.fromkeys(names, text)])
+            await self.predict([self._sample(words)])
+        self.batcher.pass_cost = await asyncio.to_thread(self._pass_cost)
         self.ready = True
 
     def info(self) -> dict[str, Any]:
@@ -127,12 +131,37 @@ class Service:
             raise Refused(413, f"the request has {tokens:,} tokens; {self.limits.max_tokens:,} are allowed")
         return examples, encoded.rows(range(len(encoded)))
 
+    def _sample(self, words: int) -> Item:
+        names = list(self.run.task.inputs())
+        text = "a " * words
+        return text if len(names) == 1 else dict.fromkeys(names, text)
+
+    def _pass_cost(self) -> int:
+        """What starting a forward pass costs, in tokens that it could compute meanwhile; measured, on one core."""
+        _, features = self._prepare([self._sample(words=16)])
+        length = len(features[0]["input_ids"])
+        several = max(2, min(MEASURED_TOKENS, self.batcher.batch_tokens) // length)
+        one, many = (_fastest(partial(self._forward, features[:1] * n, 1)) for n in (1, several))
+        token = (many - one) / ((several - 1) * length)
+        most = self.batcher.batch_tokens
+        return most if one >= most * token else max(0, round(one / token) - length)
+
     def _forward(self, features: list[Features], cores: int) -> list[Reduced]:
         if self.several:
             torch.set_num_threads(cores)  # those of this thread's operators
         encoded = EncodedColumns({name: [f[name] for f in features] for name in features[0]})
         (reduced,) = self.run.reduce(encoded, [np.arange(len(features))])
         return [{name: values[i : i + 1] for name, values in reduced.items()} for i in range(len(features))]
+
+
+def _fastest(act: Callable[[], object], times: int = 3) -> float:
+    """The seconds of the fastest of several tries."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        act()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
 
 
 def _characters(item: Item) -> int:

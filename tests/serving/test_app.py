@@ -31,6 +31,13 @@ def scores(predictions) -> list[dict]:
     return [p["scores"] for p in predictions]
 
 
+def test_the_start_measures_what_a_pass_costs(client):
+    service = client.app.state.serving.services["mood"]
+    batcher, service.batcher.pass_cost = service.batcher, -1
+    asyncio.run(service.warm_up())
+    assert 0 <= batcher.pass_cost <= batcher.batch_tokens
+
+
 def test_many_texts_are_answered_in_order(client, run):
     answer = client.post("/predict", json={"texts": TEXTS}).json()
     assert answer["run"] == "mood"

@@ -102,6 +102,18 @@ def test_what_gathers_while_the_model_runs_goes_together_by_length_within_the_bu
     assert [sorted(b) for b in model.batches[1:]] == [[10, 10, 11, 12], [880, 900]]
 
 
+@pytest.mark.parametrize(
+    ("pass_cost", "batches"), [(0, [[10, 10], [12], [14]]), (4, [[10, 10, 12], [14]]), (40, [[10, 10, 12, 14]])]
+)
+def test_padding_may_cost_what_another_pass_would(model, pass_cost, batches):
+    async def scenario(batcher):
+        batcher.pass_cost = pass_cost
+        await batcher.submit([example(20 + i, length) for i, length in enumerate([10, 14, 10, 12])])
+
+    with_batcher(model, scenario)
+    assert sorted(sorted(batch) for batch in model.batches) == batches
+
+
 def test_without_batching_every_request_goes_alone(model):
     async def scenario(batcher):
         return await asyncio.gather(*(batcher.submit([example(i), example(i)]) for i in range(5)))
