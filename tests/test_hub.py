@@ -88,7 +88,7 @@ def test_glue(loaded: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
-        ("imdb", ["neg", "pos"]),
+        ("imdb", ["negative", "positive"]),
         ("ag_news", ["World", "Sports", "Business", "Sci/Tech"]),
         ("trec", ["DESC", "HUM"]),
         ("sarcasm", ["sarcastic", "not_sarcastic"]),

@@ -39,6 +39,7 @@ class Classification(Task):
             may hold indices into it, and -1 where there is no label.
         label_pattern: regular expression of the part of a cell that is the label.
         unlabelled: further cells that stand for no label.
+        renamed: label as the source has it -> its name here, so that tasks of the same labels share their names.
     """
 
     family: ClassVar[str] = "classification"
@@ -50,6 +51,7 @@ class Classification(Task):
     labels: tuple[str, ...] = not_an_option(())
     label_pattern: str = not_an_option("")
     unlabelled: tuple[str, ...] = not_an_option(())
+    renamed: Mapping[str, str] = not_an_option({})
 
     problem: str = option(
         "auto", "What a label is; auto: a list is multi_label, a fraction regression.", choices=PROBLEMS
@@ -70,7 +72,7 @@ class Classification(Task):
         return dataclasses.replace(self, text_pair=pair) if pair and self.text_pair == () else self
 
     def load(self, source: Source) -> DatasetDict:
-        raw = strip_labels(self.read(source), self.label_pattern, self.unlabelled)
+        raw = strip_labels(self.read(source), self.label_pattern, self.unlabelled, self.renamed)
         return name_labels(raw, self.problem, self.labels, self.label_separator)
 
     def head(self, raw: DatasetDict) -> Head:

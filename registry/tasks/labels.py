@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def strip_labels(raw: DatasetDict, pattern: str, unlabelled: Sequence[str]) -> DatasetDict:
-    """`raw` with None for the label cells in `unlabelled`, and of the others the part that matches `pattern`."""
+def strip_labels(raw: DatasetDict, pattern: str, unlabelled: Sequence[str], renamed: Mapping[str, str]) -> DatasetDict:
+    """`raw` with None for the label cells in `unlabelled`, and of the others the part that matches `pattern`, renamed."""
     from datasets import Value
 
-    if not pattern and not unlabelled:
+    if not pattern and not unlabelled and not renamed:
         return raw
 
     def strip(value: str | None) -> str | None:
         if value is None or value in unlabelled:
             return None
         found = re.match(pattern, value) if pattern else None
-        return found.group() if found else value
+        value = found.group() if found else value
+        return renamed.get(value, value)
 
     return map_column(raw, "label", strip, Value("string"))
 

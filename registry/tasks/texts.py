@@ -18,7 +18,8 @@ imdb = Classification(
     description="Sentiment of film reviews (IMDB)",
     hub="stanfordnlp/imdb",
     hub_splits={"train": "train", "test": "test"},
-    labels=("neg", "pos"),
+    labels=("negative", "positive"),
+    renamed={"neg": "negative", "pos": "positive"},
     # The archive's folder aclImdb: train/neg and train/pos, but not train/unsup, which has no labels.
     local={split: LocalFile(f"{split}/[np][eo][gs]", FileFormat("folder")) for split in ("train", "test")},
     max_length=256,

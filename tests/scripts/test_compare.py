@@ -93,9 +93,14 @@ def test_a_grid_of_real_runs_end_to_end(tmp_path: Path) -> None:
     """Two baselines on two shares of the demo rows, trained by train.py, scored on another task's rows."""
     command = [sys.executable, str(SCRIPTS / "compare.py"), "--tasks", "demo", "--models", "bow,lexicon"]
     command += ["--fractions", "0.1,1", "--seeds", "1", "--set", "epochs=1", "--output-dir", str(tmp_path / "out")]
+    films = "sentence\tlabel\nit is a good film\t1\nit is a bad film\t0\n"
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / name).write_text(films, encoding="utf-8")
+    command += ["--evaluate-on", "sst2", "--data", f"sst2={tmp_path}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("done ") == 4
+    assert "sst2 validation accuracy" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8"), done.stdout
     assert "| demo: test accuracy | 10 % | 100 % |" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "comparison.html").is_file()
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -47,7 +47,7 @@ def test_sst2() -> None:
 def test_imdb_and_its_unlabelled_reviews() -> None:
     raw = load("imdb", "imdb")
     assert sizes(raw) == {"train": 25000, "test": 25000}
-    assert list(raw["train"]["label"]).count("pos") == 12500
+    assert list(raw["train"]["label"]).count("positive") == 12500
     assert sizes(load("imdb-mlm", "imdb")) == {"train": 50000}
 
 
@@ -188,9 +188,16 @@ def test_imdb_as_its_archive_unpacks(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"{name}<br />caf\u00e9", encoding="utf-8")
     (tmp_path / "train" / "urls_neg.txt").write_text("http://…", encoding="utf-8")
     raw = tasks.get("imdb").load(Source(data_dir=str(tmp_path)))
-    assert list(raw["train"]["label"]) == ["neg", "neg", "pos"]
+    assert list(raw["train"]["label"]) == ["negative", "negative", "positive"]
     assert raw["train"]["text"][1] == "train/neg/1_1.txt<br />caf\u00e9"
-    assert raw["test"].to_list() == [{"text": "test/pos/1_7.txt<br />caf\u00e9", "label": "pos", "row": 0}]
+    assert raw["test"].to_list() == [{"text": "test/pos/1_7.txt<br />caf\u00e9", "label": "positive", "row": 0}]
     assert where(raw["train"], 1).endswith("train/neg, file 2")
     unlabelled = tasks.get("imdb-mlm").load(Source(data_dir=str(tmp_path)))
     assert unlabelled["train"].to_list() == [{"text": "train/unsup/0_0.txt<br />caf\u00e9", "row": 0}]
+
+
+def test_sentiment_has_the_same_labels_everywhere():
+    """A model of one of these tasks is scored on the others."""
+    assert {name: tasks.get(name).labels for name in ("imdb", "sst2", "chnsenticorp", "demo")} == dict.fromkeys(
+        ("imdb", "sst2", "chnsenticorp", "demo"), ("negative", "positive")
+    )
