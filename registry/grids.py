@@ -7,8 +7,8 @@
     options: {epochs: 3}
 
 An entry of `tasks`, `models` or `variants` is a name or a mapping of options of train.py with a
-`name`; a model's `after` holds the options of a run that is trained first and whose weights it
-starts from. This module imports no torch.
+`name`; `after` of a model or variant holds the options of a run that is trained first and whose
+weights it starts from. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -17,26 +17,15 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from registry.options import fields
-from registry.resolving import check, suggestion
+from registry.grid_values import Entry, checked_entries, checked_numbers, checked_options, listed
+from registry.resolving import suggestion
 
 AXES = ("tasks", "models", "variants", "fractions", "seeds")
 KEYS = (*AXES, "options", "evaluate_on", "title", "note")
-ENTRY_KEYS = ("name", "after", "published")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One value of an axis: its name, the options it sets, and what it brings along."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    after: dict[str, Any] = field(default_factory=dict)
-    published: Any = None
 
 
 @dataclass(frozen=True)
@@ -117,20 +106,25 @@ def build_grid(
     for key in ("tasks", "models"):
         if not values.get(key):
             raise ValueError(f"{where}: {key} is missing: a comparison needs at least one task and one model")
-    return Grid(
-        tasks=_entries(values["tasks"], "task", where),
-        models=_entries(values["models"], "model", where),
-        variants=_entries(values.get("variants") or [{"name": ""}], "variant", where),
-        fractions=tuple(_numbers(values.get("fractions"), float, f"{where}: fractions")),
-        seeds=tuple(_numbers(values.get("seeds"), int, f"{where}: seeds")),
-        options=_options(values.get("options") or {}, f"{where}: options"),
-        evaluate_on=tuple(_listed(values.get("evaluate_on"))),
+    tasks = checked_entries(values["tasks"], "task", where)
+    names = [task.name for task in tasks]
+    grid = Grid(
+        tasks=tasks,
+        models=checked_entries(values["models"], "model", where, names),
+        variants=checked_entries(values.get("variants") or [{"name": ""}], "variant", where, names),
+        fractions=checked_numbers(values.get("fractions"), "train_fraction", f"{where}: fractions"),
+        seeds=checked_numbers(values.get("seeds"), "seed", f"{where}: seeds"),
+        options=checked_options(values.get("options") or {}, f"{where}: options"),
+        evaluate_on=tuple(dict.fromkeys(map(str, listed(values.get("evaluate_on"))))),
         title=str(values.get("title") or ""),
         note=str(values.get("note") or ""),
-        overrides=_options(overrides or {}, "--set"),
-        data=data or {},
-        checkpoints=checkpoints or {},
+        overrides=checked_options(overrides or {}, "--set"),
     )
+    cells = expand(grid)
+    given = [cell.options for cell in (*prerequisites(cells), *cells)]
+    check_places("data", data or {}, [*(options["task"] for options in given), *grid.evaluate_on])
+    check_places("checkpoint", checkpoints or {}, [options["model"] for options in given])
+    return replace(grid, data=data or {}, checkpoints=checkpoints or {})
 
 
 def expand(grid: Grid) -> list[Cell]:
@@ -144,6 +138,14 @@ def expand(grid: Grid) -> list[Cell]:
 def prerequisites(cells: Sequence[Cell]) -> list[Cell]:
     """The runs that other cells start from, each once."""
     return list({cell.after.slug: cell.after for cell in cells if cell.after}.values())
+
+
+def check_places(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:
+    """ValueError where --data or --checkpoint gives a place for what is not compared: a mistyped name."""
+    for name in given:
+        if name not in known:
+            names = ", ".join(dict.fromkeys(known)) or "none"
+            raise ValueError(f"--{option} {name}=…: nothing would read it; this comparison has {names}")
 
 
 def _cell(grid: Grid, task: Entry, model: Entry, variant: Entry, fraction: float | None, seed: int | None) -> Cell:
@@ -160,55 +162,18 @@ def _cell(grid: Grid, task: Entry, model: Entry, variant: Entry, fraction: float
         grid.overrides,
     )
     after = None
-    if model.after:
+    if before := _merged(model.after, variant.after):
         seeded = {"seed": seed} if seed is not None else {}
-        first = _merged(grid.options, {"model": options["model"]}, model.after, seeded, grid.overrides)
+        first = _merged(grid.options, {"model": options["model"]}, before, seeded, grid.overrides)
         after = Cell({"task": first["task"], "model": model.name, "seed": seed}, _placed(grid, first))
-    return Cell(labels, _placed(grid, options), after, _published(model, fraction) or _published(variant, fraction))
+    known = [found for entry in (model, variant) if (found := entry.value(task.name, fraction)) is not None]
+    return Cell(labels, _placed(grid, options), after, known[0] if known else None)
 
 
 def _placed(grid: Grid, options: dict[str, Any]) -> dict[str, Any]:
     """The options with this machine's places for their data and their model."""
     place = {"data_dir": grid.data[options["task"]]} if options["task"] in grid.data else {}
     return {**options, "model": grid.checkpoints.get(options["model"], options["model"]), **place}
-
-
-def _entries(given: Any, axis: str, where: str) -> tuple[Entry, ...]:
-    entries = []
-    for item in _listed(given):
-        if not isinstance(item, Mapping):
-            entries.append(Entry(str(item)))
-            continue
-        rest = {str(k).replace("-", "_"): v for k, v in item.items()}
-        own = {key: rest.pop(key) for key in ENTRY_KEYS if key in rest}
-        name = own.get("name", rest.get(axis))
-        if name is None:
-            raise ValueError(f"{where}: an entry of {axis}s has no name: {dict(item)}")
-        options = _options(rest, f"{where}: {axis} {name!r}")
-        after = _options(own.get("after") or {}, f"{where}: {axis} {name!r}, after")
-        if own.get("after") and "task" not in after:
-            raise ValueError(f"{where}: {axis} {name!r}: after needs a task")
-        entries.append(Entry(str(name), options, after, own.get("published")))
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{where}: two {axis}s are named {name!r}; give each a name of its own")
-    return tuple(entries)
-
-
-def _options(given: Any, where: str) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{where}: expected options as `name: value`, found {given!r}")
-    known = {name: item for _, name, item in fields()}
-    values = {str(name).replace("-", "_"): value for name, value in given.items()}
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"{where}: unknown option {name!r}{suggestion(name, known)}")
-        try:
-            check(known[name], value, "option")
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-    return values
 
 
 def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,25 +184,3 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
             merged[name] = {**merged[name], **value} if both else value
     return merged
-
-
-def _published(entry: Entry, fraction: float | None) -> float | None:
-    value = entry.published
-    if isinstance(value, Mapping):
-        value = next((v for k, v in value.items() if float(k) == (1.0 if fraction is None else fraction)), None)
-    return None if value is None else float(value)
-
-
-def _numbers(given: Any, kind: type, where: str) -> Iterator[Any]:
-    for value in _listed(given):
-        try:
-            number = kind(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{where}: {value!r} is not a number") from None
-        yield number
-
-
-def _listed(given: Any) -> list[Any]:
-    if given is None:
-        return []
-    return list(given) if isinstance(given, (list, tuple)) else [given]

@@ -71,6 +71,34 @@ def test_this_machines_places_for_data_and_models() -> None:
     assert sst2.labels["model"] == "adapted"
 
 
+def test_a_variant_that_starts_from_another_run() -> None:
+    adapted = {"name": "adapted", "after": {"task": "imdb-mlm", "epochs": 2}}
+    grid = build_grid({"tasks": ["sst2"], "models": ["minilm", "tiny"], "variants": ["plain", adapted]})
+    cells = expand(grid)
+    assert [cell.after is not None for cell in cells] == [False, True, False, True]
+    assert [cell.options for cell in prerequisites(cells)] == [
+        {"model": name, "task": "imdb-mlm", "epochs": 2} for name in ("minilm", "tiny")
+    ]
+
+
+def test_a_value_given_twice_is_one_cell() -> None:
+    values = {"fractions": ["0.5", 0.5, 0.50], "seeds": ["1", 1], "evaluate_on": ["imdb", "imdb"]}
+    grid = build_grid({"tasks": ["demo"], "models": ["tiny"], **values})
+    assert (len(expand(grid)), grid.fractions, grid.seeds, grid.evaluate_on) == (1, (0.5,), (1,), ("imdb",))
+
+
+def test_published_values_by_task() -> None:
+    model = {"name": "rnn", "published": {"imdb": {0.25: 0.624, 1: 0.0}, "sst2": 0.9}}
+    cells = expand(build_grid({"tasks": ["imdb", "sst2", "demo"], "models": [model], "fractions": [0.25, 1]}))
+    assert [cell.published for cell in cells] == [0.624, 0.0, 0.9, 0.9, None, None]
+
+
+@pytest.mark.parametrize("places", [{"data": {"imbd": "/d"}}, {"checkpoints": {"minilm": "/m"}}])
+def test_a_place_that_nothing_reads_is_named(places: dict) -> None:
+    with pytest.raises(ValueError, match="nothing would read it; this comparison has"):
+        build_grid({"tasks": ["imdb"], "models": ["tiny"]}, **places)
+
+
 def test_published_values_by_fraction() -> None:
     model = {"name": "rnn", "published": {0.25: 0.624, 1: 0.676}}
     cells = expand(build_grid({"tasks": ["imdb"], "models": [model, "lstm"], "fractions": [0.25, 0.5, 1]}))
@@ -85,7 +113,15 @@ def test_published_values_by_fraction() -> None:
         ({"tasks": ["demo"], "models": ["tiny"], "options": {"epoch": 1}}, "options: unknown option 'epoch'; did you"),
         ({"tasks": ["demo"], "models": [{"name": "a", "learning_rate": -1}]}, "model 'a': --learning-rate: -1"),
         ({"tasks": ["demo"], "models": ["tiny", {"name": "tiny"}]}, "two models are named 'tiny'"),
-        ({"tasks": ["demo"], "models": ["tiny"], "seeds": ["one"]}, "seeds: 'one' is not a number"),
+        ({"tasks": ["demo"], "models": ["tiny"], "seeds": ["one"]}, "seeds: --seed: 'one' is not a whole"),
+        ({"tasks": ["demo"], "models": ["tiny"], "seeds": [1.5]}, "seeds: --seed: 1.5 is not a whole number"),
+        ({"tasks": ["demo"], "models": ["tiny"], "fractions": [0]}, "fractions: --train-fraction: 0.0 must be above 0"),
+        ({"tasks": ["demo"], "models": ["tiny"], "fractions": [25]}, "--train-fraction: 25.0 is above 1"),
+        ({"tasks": [{"name": "demo", "after": {"task": "a"}}], "models": ["tiny"]}, "after belongs to a model or a"),
+        ({"tasks": [{"name": "demo", "published": 1}], "models": ["tiny"]}, "published belongs to a model or a"),
+        ({"tasks": ["a", "b"], "models": [{"name": "m", "published": 0.9}]}, r"numbers by task \(a, b\), found 0.9"),
+        ({"tasks": ["a", "b"], "models": [{"name": "m", "published": {"a": 1, "c": 2}}]}, "the grid has no task 'c'"),
+        ({"tasks": ["a"], "models": [{"name": "m", "published": "high"}]}, "published: expected a number"),
         ({"tasks": ["demo"], "models": [{"name": "a", "after": {"epochs": 1}}]}, "after needs a task"),
         ({"tasks": ["demo"], "models": [{"learning_rate": 1}]}, "an entry of models has no name"),
         ({"tasks": ["demo"], "models": ["tiny"], "options": ["epochs"]}, "expected options as `name: value`"),
