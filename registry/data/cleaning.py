@@ -43,11 +43,22 @@ class Cleaner:
         """Tokens, each cleaned by itself; one of which nothing would be left stays, so that tags still fit."""
         return [self.text(token).strip() or token for token in tokens]
 
+    def around(self, texts: Sequence[str]) -> list[str]:
+        """What stands around the gaps of a text, each stretch cleaned by itself; the blanks beside a gap stay."""
+        cleaned = [self.text(text) for text in texts]
+        for i in range(1, len(texts)):
+            if texts[i - 1][-1:].isspace() and not cleaned[i - 1][-1:].isspace():
+                cleaned[i - 1] += " "
+            if texts[i][:1].isspace() and not cleaned[i][:1].isspace():
+                cleaned[i] = " " + cleaned[i]
+        return cleaned
+
     def columns(self, examples: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Columns of rows with the texts and tokens among them cleaned; None stays None."""
         if not self._steps:
             return dict(examples)
-        changes: dict[str, Callable[[Any], Any]] = {**dict.fromkeys(TEXTS, self.text), "tokens": self.tokens}
+        changes: dict[str, Callable[[Any], Any]] = dict.fromkeys(TEXTS, self.text)
+        changes |= {"tokens": self.tokens, "around_masks": self.around}
         return {
             name: [None if value is None else changes[name](value) for value in values] if name in changes else values
             for name, values in examples.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,12 +99,13 @@ def input_columns(
         names: canonical column -> its source name or candidates, as the task declares them.
 
     Raises:
-        ValueError: an item lacks a column or has another type than text; names the item.
+        ValueError: an item lacks a column, has another type than text or a column that nobody reads; names the item.
     """
     columns: dict[str, list[Any]] = {"row": list(range(len(items)))}
     first = next(iter(names))
     for number, item in enumerate(items):
         given = {first: item} if isinstance(item, str) else item
+        read = set()
         for canonical, source in names.items():
             accepted = (canonical, *([source] if isinstance(source, str) else source))
             key = next((name for name in accepted if name and name in given), None)
@@ -115,5 +116,14 @@ def input_columns(
                 )
             if not isinstance(given[key], str):
                 raise ValueError(f"item {number}: {key!r} must be text, not {type(given[key]).__name__}")
+            read.add(key)
             columns.setdefault(canonical, []).append(given[key])
+        refuse_unread(number, given, read, " and ".join(names))
     return columns
+
+
+def refuse_unread(number: int, given: Iterable[str], read: Collection[str], takes: str) -> None:
+    """ValueError where an item has a column that the task does not read: a prediction without it would mislead."""
+    unread = [name for name in given if name not in read]
+    if unread:
+        raise ValueError(f"item {number}: column {unread[0][:80]!r} is not read here; this takes {takes}")

@@ -8,6 +8,7 @@ continued run draws the same ones. `scored_positions` among the inputs are indic
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import concatenate, input_columns
 from registry.tasks.masking import mask_features
-from registry.tasks.packing import MASK_SIGNS, pack, split_masked
+from registry.tasks.packing import MASK_SIGN, join_masked, pack
 from registry.tasks.tokens import pad, pad_column
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class MaskedLM(Task):
     ) -> dict[str, list[Any]]:
         if tokenizer.mask_token_id is None:
             raise ValueError(f"tokenizer {tokenizer.name_or_path!r} has no mask token: it cannot do masked-lm")
-        if "fill" in examples:
-            return split_masked(tokenizer, examples["text"], examples["row"], limits)
+        if "around_masks" in examples:
+            return join_masked(tokenizer, examples["around_masks"], examples["row"], limits)
         return pack(tokenizer, examples["text"], examples["row"], limits, words=self.whole_word)
 
     def collate(
@@ -154,17 +155,21 @@ class MaskedLM(Task):
         if "guesses" not in joined:
             return [{"masked": int(count)} for count in joined["scored_count"]]
         decoded = []
-        for text, guesses, scores in zip(examples["text"], joined["guesses"], joined["guess_scores"], strict=True):
+        columns = (examples["around_masks"], joined["guesses"], joined["guess_scores"])
+        for stretches, guesses, scores in zip(*columns, strict=True):
             masks = [
                 [{"token": str(tokenizer.decode([i])).strip(), "score": s} for i, s in zip(ids, row, strict=True)]
                 for ids, row in zip(guesses.tolist(), scores.tolist(), strict=True)
             ]
-            decoded.append({"text": _filled(text, [str(mask[0]["token"]) for mask in masks]), "masks": masks})
+            best = [str(mask[0]["token"]) for mask in masks]
+            filled = itertools.chain.from_iterable(zip(stretches, [*best, ""], strict=True))
+            decoded.append({"text": "".join(filled), "masks": masks})
         return decoded
 
     def from_inputs(self, items: Sequence[str | Mapping[str, Any]]) -> dict[str, list[Any]]:
         columns = input_columns(items, {"text": self.text})
-        return {**columns, "fill": [True] * len(columns["row"])}
+        # Split before cleaning, which may take a sign for a tag, or write it small.
+        return {"row": columns["row"], "around_masks": [MASK_SIGN.split(text) for text in columns["text"]]}
 
     def sample(self) -> DatasetDict:
         return samples.mlm()
@@ -188,11 +193,3 @@ def _guesses(logits: Tensor, example: Tensor, examples: int, top: int) -> dict[s
     guesses, scores = best.indices.new_full(shape, -1), best.values.new_full(shape, -1)
     guesses[example, place], scores[example, place] = best.indices, best.values
     return {"guesses": guesses, "guess_scores": scores}
-
-
-def _filled(text: str, tokens: Sequence[str]) -> str:
-    """The text with its masks replaced in order."""
-    for token in tokens:
-        place, sign = min((text.find(sign), sign) for sign in MASK_SIGNS if sign in text)
-        text = text[:place] + token + text[place + len(sign) :]
-    return text

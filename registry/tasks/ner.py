@@ -16,7 +16,7 @@ from registry.options import option
 from registry.plugins import not_an_option
 from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
-from registry.tasks.columns import closest, map_column
+from registry.tasks.columns import closest, map_column, refuse_unread
 from registry.tasks.entities import OUTSIDE, SCHEMES, entities_in, entity_scores, guess_scheme, spans, to_bio
 from registry.tasks.tokens import frame_of, pad, pad_column, room_for
 from registry.tasks.words import joined_words, split_words, windows, word_pieces
@@ -213,6 +213,8 @@ class Ner(Task):
                 words, starts = split_words(text, self.characters)
             else:
                 raise ValueError(f"item {number}: expected a text, or 'tokens' with a list of words")
+            if not isinstance(item, str):
+                refuse_unread(number, item, ("text", "tokens"), "text or tokens")
             for name, value in zip(columns, (number, text, words, starts), strict=True):
                 columns[name].append(value)
         return columns

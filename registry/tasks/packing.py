@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
     from registry.tasks.base import Limits
 
-MASK_SIGNS = ("[MASK]", "<mask>")
+MASK_SIGN = re.compile(r"[\[［]MASK[\]］]|[<＜]mask[>＞]")
+"""What a person writes for a mask; input methods of Chinese and Japanese give brackets of full width."""
 
 
 def pack(
@@ -56,18 +58,18 @@ def pack(
     return columns
 
 
-def split_masked(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], rows: Sequence[int], limits: Limits
+def join_masked(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Sequence[str]], rows: Sequence[int], limits: Limits
 ) -> dict[str, list[Any]]:
-    """Each text by itself, cut into blocks where it is long, with a person's mask signs as the tokenizer's."""
+    """Each text by itself, cut into blocks where it is long, with a mask between the stretches that it is given in."""
     frame = frame_of(tokenizer)
     room = room_for(frame, limits)
     mask = tokenizer.mask_token
     assert isinstance(mask, str)
     columns: dict[str, list[Any]] = {name: [] for name in ("input_ids", "row", "part", "truncated", "fill")}
-    for text, row in zip(texts, rows, strict=True):
-        for sign in MASK_SIGNS:
-            text = text.replace(sign, mask)
+    for stretches, row in zip(texts, rows, strict=True):
+        # Cleaning may have made a mask of what was none: there is no place in the person's text to fill it.
+        text = mask.join(stretch.replace(mask, " ") for stretch in stretches)
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         for part, start in enumerate(range(0, max(len(ids), 1), room)):
             values = (frame.around(ids[start : start + room]), row, part, False, True)

@@ -217,9 +217,9 @@ def predicts_what_is_typed(bench: Subject) -> None:
 
 
 def _typed(bench: Subject) -> list[dict[str, Any]]:
-    """The sample's first rows as dictionaries, without what is to be predicted."""
-    hidden = (*NOT_ROWS, "label", "tags", "answer")
-    shown = {name: values for name, values in bench.examples.items() if name not in hidden}
+    """The sample's first rows as dictionaries of what a prediction is made from."""
+    inputs = bench.task.inputs()
+    shown = {name: values for name, values in bench.examples.items() if name in inputs}
     return [{name: values[row] for name, values in shown.items()} for row in range(3)]
 
 

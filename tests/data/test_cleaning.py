@@ -44,6 +44,12 @@ def test_tokens_keep_their_number() -> None:
     assert cleaner.tokens(["EU", ",", "U.S."]) == ["eu", ",", "us"]
 
 
+def test_blanks_beside_a_gap_stay() -> None:
+    cleaner = Cleaner(Cleaning(strip_html=True, lowercase=True, collapse_whitespace=True))
+    assert cleaner.around([" A  b ", " ", "-C", "<br>d "]) == ["a b ", " ", "-c", "d"]
+    assert cleaner.columns({"around_masks": [["A ", "b"]]}) == {"around_masks": [["a ", "b"]]}
+
+
 def test_labels_and_missing_texts_stay() -> None:
     cleaner = Cleaner(Cleaning(lowercase=True))
     rows = {"text": ["A", "B"], "text_pair": ["C", None], "label": ["Good", "Bad"]}

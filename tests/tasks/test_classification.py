@@ -102,6 +102,8 @@ def test_pairs_carry_both_texts_and_missing_ones_are_named(tokenizer: PreTrained
         task.from_inputs([{"premise": "a", "hypothesis": "b"}, "only one"])
     with pytest.raises(ValueError, match="item 0: 'text' must be text, not int"):
         Classification().from_inputs([{"text": 3}])
+    with pytest.raises(ValueError, match=r"item 1: column 'text_pair' is not read here; this takes text$"):
+        Classification().from_inputs(["a", {"text": "a", "text_pair": "b"}])
 
 
 @pytest.mark.parametrize(

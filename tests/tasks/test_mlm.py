@@ -152,7 +152,7 @@ def test_a_blank_batch_is_an_exact_zero(tokenizer: PreTrainedTokenizerBase) -> N
     assert not logits.grad.any()
 
 
-@pytest.mark.parametrize("sign", ["[MASK]", "<mask>"])
+@pytest.mark.parametrize("sign", ["[MASK]", "<mask>", "［MASK］"])
 def test_masks_of_a_person_are_filled(byte_tokenizer: PreTrainedTokenizerBase, sign: str) -> None:
     task = MaskedLM(top=3)
     texts = [f"John {sign} works", "no mask here", f"{sign} for the {sign}"]
@@ -173,6 +173,14 @@ def test_masks_of_a_person_are_filled(byte_tokenizer: PreTrainedTokenizerBase, s
     assert [len(answer["masks"]) for answer in answers] == [1, 0, 2]
     assert [len(mask) for mask in answers[2]["masks"]] == [3, 3]
     assert answers[0]["masks"][0][0]["score"] == pytest.approx(logits[0].softmax(0)[word].item())
+
+
+def test_a_mask_that_only_cleaning_made_is_none(byte_tokenizer: PreTrainedTokenizerBase) -> None:
+    task = MaskedLM()
+    given = task.from_inputs(["a [MASK] b"])
+    cleaned = {**given, "around_masks": [["a ", f" {byte_tokenizer.mask_token} b"]]}
+    ids = task.encode(cleaned, byte_tokenizer, HEAD, Limits(16))["input_ids"][0]
+    assert ids.count(byte_tokenizer.mask_token_id) == 1
 
 
 def test_a_tokenizer_without_a_mask_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -139,3 +139,5 @@ def test_no_entities_is_refused() -> None:
 def test_items_that_are_no_sentence_are_named() -> None:
     with pytest.raises(ValueError, match="item 1: expected a text"):
         Ner().from_inputs(["fine", {"tokens": "not a list"}])
+    with pytest.raises(ValueError, match="item 0: column 'foo' is not read here; this takes text or tokens"):
+        Ner().from_inputs([{"text": "fine", "foo": "x"}])
