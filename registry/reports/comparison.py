@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
 from registry.reports.contributions import row_metric
-from registry.reports.resampling import RowMetric, holm, mcnemar, paired_difference
-from registry.reports.run_record import LESS_IS_BETTER, RunRecord
-from registry.reports.tables import correctness, flat_metrics
+from registry.reports.resampling import RowMetric, common_rows, holm, mcnemar, paired_difference
+from registry.reports.run_record import RunRecord
+from registry.reports.tables import flat_metrics
 
 LABELS = ("task", "model", "variant", "fraction")
 UNTOLD = ("output_dir", "overwrite", "seed", "train_fraction", "task", "model", "num_workers", "log_every")
@@ -20,22 +20,22 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Column:
-    """A metric on a split; on another task than the run's own where `task` is given."""
+    """A metric on a split; on another task than the run's own where `task` is given.
+
+    Args:
+        minimize: whether less is better.
+    """
 
     split: str
     metric: str
     task: str = ""
+    minimize: bool = field(default=False, compare=False)
 
     @property
     def title(self) -> str:
         """Its heading in a table."""
         place = f"{self.task} {self.split}" if self.task else self.split
         return f"{place} {self.metric.replace('_', ' ')}"
-
-    @property
-    def minimize(self) -> bool:
-        """Whether less is better."""
-        return self.metric in LESS_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Compared:
         number = flat_metrics(found.get(column.split) or {}).get(column.metric)
         return None if number is None else float(number)
 
-    @property
-    def split(self) -> str:
-        """The split that its headline and its significance are taken from: test, where it has labels."""
-        name = self.run.primary_metric
-        scored = [split for split in self.run.evaluated() if name in self.run.metrics[split]]
-        return "test" if "test" in scored else next(iter(scored), "validation")
+    def row_metric(self, column: Column) -> RowMetric | None:
+        """The number in a column by the rows that make it; None where saved predictions do not give it."""
+        predictions, reported = self.run.predictions(column.split), self.value(column)
+        if predictions is None or reported is None:
+            return None
+        return row_metric(column.metric, predictions, reported)
 
 
 @dataclass
@@ -103,10 +103,9 @@ class Group:
         """Model and variant, as legends and charts call it."""
         return " ".join(str(self.labels[k]) for k in ("model", "variant") if self.labels.get(k))
 
-    @cached_property
-    def row_metrics(self) -> list[RowMetric]:
-        """The headline metric of each run by its rows; empty where saved predictions do not give it."""
-        found = [_row_metric(compared) for compared in self.runs]
+    def row_metrics(self, column: Column) -> list[RowMetric]:
+        """A column's number of each run by its rows; empty where the saved predictions of one do not give it."""
+        found = [compared.row_metric(column) for compared in self.runs]
         return [metric for metric in found if metric is not None] if None not in found else []
 
 
@@ -135,8 +134,8 @@ class Comparison:
 
     def headline(self, group: Group) -> Column:
         """The column that the group's contest is decided by."""
-        first = group.runs[0]
-        return Column(first.split, first.run.primary_metric)
+        run = group.runs[0].run
+        return Column(run.headline_split, run.primary_metric, minimize=run.minimizes(run.primary_metric))
 
 
 def compare(
@@ -163,13 +162,15 @@ def labelled(runs: Sequence[RunRecord]) -> list[Compared]:
     """Runs of any origin with labels of their own: what tells those of one task and model apart is their variant."""
     options = [{k: v for k, v in run.run.get("options", {}).items() if k not in UNTOLD} for run in runs]
     names = list(dict.fromkeys(name for given in options for name in given))
-    families = [(run.task, run.model) for run in runs]
+    sources = {run.model: {other.model_source for other in runs if other.model == run.model} for run in runs}
+    models = [run.model if len(sources[run.model]) == 1 else run.model_source for run in runs]
+    families = [(run.task, model) for run, model in zip(runs, models, strict=True)]
     labels = []
-    for own, family, run in zip(options, families, runs, strict=True):
+    for own, family, model, run in zip(options, families, models, runs, strict=True):
         rivals = [other for other, theirs in zip(options, families, strict=True) if theirs == family]
         differing = [name for name in names if any(other.get(name) != own.get(name) for other in rivals)]
         variant = ", ".join(f"{name} {_short(own.get(name))}" for name in differing)
-        labels.append({"task": run.task, "model": run.model, "variant": variant, "seed": run.run.get("seed")})
+        labels.append({"task": run.task, "model": model, "variant": variant, "seed": run.run.get("seed")})
     fractions = [run.option("train_fraction") for run in runs]
     if len(set(fractions)) > 1:
         for label, fraction in zip(labels, fractions, strict=True):
@@ -183,8 +184,10 @@ def _columns(groups: Iterable[Group], metrics: Sequence[str]) -> list[Column]:
     for group in groups:
         for compared in group.runs:
             for metric in metrics or [compared.run.primary_metric]:
-                own = [Column(split, metric) for split in compared.run.evaluated()]
-                other = [Column(split, metric, task) for task, found in compared.elsewhere.items() for split in found]
+                less = compared.run.minimizes(metric)
+                own = [Column(split, metric, "", less) for split in compared.run.evaluated()]
+                foreign = compared.elsewhere.items()
+                other = [Column(split, metric, task, less) for task, found in foreign for split in found]
                 columns |= {column: None for column in (*own, *other) if compared.value(column) is not None}
     return list(columns)
 
@@ -202,44 +205,24 @@ def _mark_best(contest: list[Group], columns: Sequence[Column]) -> None:
 def _test_against_best(contest: list[Group], column: Column) -> None:
     """Two-sided p-values of each group against the best one, corrected for the number of tests (Holm)."""
     best = next((group for group in contest if column in group.best), None)
-    if best is None or not best.row_metrics:
+    if best is None or not (of_best := best.row_metrics(column)):
         return
-    tested = [group for group in contest if group is not best and group.row_metrics]
-    p_values = []
-    for group in list(tested):
-        try:
-            p_values.append(_p_value(best, group, column))
-        except ValueError:
-            tested.remove(group)
-    for group, p in zip(tested, holm(p_values), strict=True):
-        group.p = p
+    p_values: dict[int, float] = {}
+    for number, group in enumerate(contest):
+        if group is not best and (own := group.row_metrics(column)):
+            with contextlib.suppress(ValueError):  # other rows: there is nothing to test
+                p_values[number] = _p_value(of_best, own, column.metric)
+    for number, p in zip(p_values, holm(list(p_values.values())), strict=True):
+        contest[number].p = p
 
 
-def _p_value(best: Group, other: Group, column: Column) -> float:
+def _p_value(best: list[RowMetric], other: list[RowMetric], metric: str) -> float:
     """Exact McNemar for the accuracy of two single runs on the same rows, a paired bootstrap for all else."""
-    if column.metric == "accuracy" and len(best.runs) == len(other.runs) == 1:
-        correct = []
-        for group in (best, other):
-            predictions = group.runs[0].run.predictions(column.split)
-            assert predictions is not None
-            scored = predictions.labelled()
-            correct.append(dict(zip(scored.rows.tolist(), correctness(scored).tolist(), strict=True)))
-        rows = correct[0].keys() & correct[1].keys()
-        if not rows:
-            raise ValueError("the runs were not evaluated on the same rows")
-        import numpy as np
-
-        first, second = (np.array([found[row] for row in sorted(rows)], dtype=bool) for found in correct)
+    if metric == "accuracy" and len(best) == len(other) == 1:
+        rows = common_rows((*best, *other))
+        first, second = (found.at(rows).each() > 0.5 for found in (*best, *other))
         return mcnemar(first, second)
-    return paired_difference(best.row_metrics, other.row_metrics)[1]
-
-
-def _row_metric(compared: Compared) -> RowMetric | None:
-    predictions = compared.run.predictions(compared.split)
-    reported = compared.value(Column(compared.split, compared.run.primary_metric))
-    if predictions is None or reported is None:
-        return None
-    return row_metric(compared.run.primary_metric, predictions, reported)
+    return paired_difference(best, other)[1]
 
 
 def _short(value: Any) -> str:

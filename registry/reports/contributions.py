@@ -6,7 +6,9 @@ from the reported one, gets no interval: better none than one of something else.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,7 +26,8 @@ def row_metric(name: str, predictions: Predictions, reported: float) -> RowMetri
         return None
     for metric in _candidates(name, scored):
         if abs(metric.total() - reported) <= 1e-6 * max(1.0, abs(reported)):
-            return metric
+            truths = [hash(json.dumps(truth, sort_keys=True)) for truth in scored.truths]
+            return dataclasses.replace(metric, truths=np.array(truths))
     return None
 
 

@@ -36,7 +36,7 @@ def report_context(run: RunRecord) -> dict[str, Any]:
     return {
         "run": run,
         "splits": splits,
-        "headline": next((s for s in reversed(splits) if run.primary_metric in s.metrics), None),
+        "headline": next((s for s in splits if s.name == run.headline_split and run.primary_metric in s.metrics), None),
         "tiles": list(_tiles(run, splits)),
         "curves": list(_curves(run)),
         "data": data_section(run.run.get("checks") or {}),

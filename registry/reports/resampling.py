@@ -23,20 +23,28 @@ class RowMetric:
         rows: (rows,) ids, unique.
         parts: (rows, k) contributions.
         value: sums (..., k) -> metric (...).
+        truths: (rows,) a hash of what each row is labelled with, by which rows of the same id are known to be the same.
     """
 
     rows: np.ndarray
     parts: np.ndarray
     value: Callable[[np.ndarray], np.ndarray]
+    truths: np.ndarray | None = None
 
     def total(self) -> float:
         """The metric over all rows."""
         return float(self.value(self.parts.sum(axis=0)))
 
+    def each(self) -> np.ndarray:
+        """(rows,) the metric over each row alone."""
+        return self.value(self.parts)
+
     def at(self, rows: np.ndarray) -> RowMetric:
         """The same metric on some of its rows, in the given order."""
         order = np.argsort(self.rows)
-        return RowMetric(rows, self.parts[order[np.searchsorted(self.rows, rows, sorter=order)]], self.value)
+        places = order[np.searchsorted(self.rows, rows, sorter=order)]
+        truths = None if self.truths is None else self.truths[places]
+        return RowMetric(rows, self.parts[places], self.value, truths)
 
 
 def bootstrap(metric: RowMetric, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -60,13 +68,9 @@ def paired_difference(
     evaluated on the same resampled rows.
 
     Raises:
-        ValueError: fewer than two rows are common to all runs.
+        ValueError: as `common_rows`.
     """
-    rows = first[0].rows
-    for metric in (*first, *second):
-        rows = np.intersect1d(rows, metric.rows)
-    if len(rows) < 2:
-        raise ValueError("the runs were not evaluated on the same rows: nothing to compare row by row")
+    rows = common_rows((*first, *second))
     groups = [[metric.at(rows) for metric in group] for group in (first, second)]
 
     def gap(values: Callable[[RowMetric], np.ndarray]) -> np.ndarray:
@@ -77,6 +81,23 @@ def paired_difference(
     centred = np.concatenate(draws) - observed
     extreme = int((np.abs(centred) >= abs(observed) - 1e-12).sum())
     return observed, (extreme + 1) / (resamples + 1)
+
+
+def common_rows(metrics: Sequence[RowMetric]) -> np.ndarray:
+    """(rows,) ids of the rows that all have.
+
+    Raises:
+        ValueError: there are fewer than two, or the ids are those of different rows, from files of their own.
+    """
+    rows = metrics[0].rows
+    for metric in metrics:
+        rows = np.intersect1d(rows, metric.rows)
+    if len(rows) < 2:
+        raise ValueError("the runs were not evaluated on the same rows: nothing to compare row by row")
+    truths = [found for metric in metrics if (found := metric.at(rows).truths) is not None]
+    if any((found != truths[0]).any() for found in truths):
+        raise ValueError("the runs were not evaluated on the same rows: those of the same number have other labels")
+    return rows
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:

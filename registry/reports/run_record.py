@@ -11,9 +11,9 @@ from registry.heads import Head
 from registry.reports.predictions import Predictions, read_predictions
 from registry.run_directory import RunDirectory, read_json
 from registry.run_log import read_log
+from registry.tasks.measures import LESS_IS_BETTER
 
 SPLITS = ("validation", "test")
-LESS_IS_BETTER = ("loss", "perplexity", "mse", "rmse", "mae", "calibration_error")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,14 @@ class RunRecord:
     @property
     def model(self) -> str:
         """The model's registered name, or the path or Hub id that stood for one."""
+        return short_name(self.model_source)
+
+    @property
+    def model_source(self) -> str:
+        """What tells the model from others: its registered name, or the whole path or Hub id that stood for one."""
         model = self.run["model"]
         path = model.get("source", {}).get("path", "")
-        return str(path.rstrip("/").rpartition("/")[2] if model["name"] == "transformer" and path else model["name"])
+        return str(path if model["name"] == "transformer" and path else model["name"])
 
     @cached_property
     def head(self) -> Head:
@@ -60,10 +65,16 @@ class RunRecord:
         known = ("accuracy", "f1", "matthews", "spearman", "pearson", "perplexity", "loss")
         return str(wanted or next((name for name in known if name in values), "loss"))
 
+    def minimizes(self, metric: str) -> bool:
+        """Whether a smaller value of the metric is better; of its primary one the run knows."""
+        known = metric in LESS_IS_BETTER
+        return bool(self.run.get("minimize", known)) if metric == self.primary_metric else known
+
     @property
-    def minimize(self) -> bool:
-        """Whether a smaller primary metric is better."""
-        return bool(self.run.get("minimize", self.primary_metric in LESS_IS_BETTER))
+    def headline_split(self) -> str:
+        """The split that the run is judged by: test where it has labels, else the first one with the primary metric."""
+        scored = [split for split in self.evaluated() if self.primary_metric in self.metrics[split]]
+        return "test" if "test" in scored else next(iter(scored), "validation")
 
     @property
     def cost(self) -> dict[str, Any]:
@@ -97,6 +108,12 @@ class RunRecord:
         """Validation metrics before fine-tuning; empty where they were not measured."""
         lines = (line for line in self.history if line.get("split") == "validation" and line["update"] == 0)
         return next(lines, {})
+
+
+def short_name(source: str) -> str:
+    """The last part of a path or Hub id; of a run's own `model` directory, the run's name."""
+    *before, last = [part for part in source.split("/") if part] or [source]
+    return before[-1] if last == "model" and before else last
 
 
 def read_run(directory: str | Path) -> RunRecord:

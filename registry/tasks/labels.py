@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def strip_labels(raw: DatasetDict, pattern: str, unlabelled: Sequence[str], renamed: Mapping[str, str]) -> DatasetDict:
-    """`raw` with None for the label cells in `unlabelled`, and of the others the part that matches `pattern`, renamed."""
+    """`raw` with None for the label cells in `unlabelled`; of the others the part that matches `pattern`, renamed."""
     from datasets import Value
 
     if not pattern and not unlabelled and not renamed:

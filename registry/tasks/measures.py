@@ -9,6 +9,9 @@ import numpy as np
 
 Metrics = dict[str, Any]
 
+LESS_IS_BETTER = ("loss", "perplexity", "mse", "rmse", "mae", "ece")
+"""Metrics of the families whose smaller values are better; a task says it of its own primary metric."""
+
 
 def mean(sums: Any, counts: Any) -> float | None:
     """Mean loss over items; None where nothing was scored."""

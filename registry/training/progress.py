@@ -12,6 +12,7 @@ from registry.inference import Interrupted
 from registry.run_directory import RunDirectory, interrupt_run, save_model
 from registry.run_log import RunLog, flat_numbers
 from registry.tasks.base import Metrics
+from registry.tasks.measures import LESS_IS_BETTER
 from registry.trackers import open_trackers
 from registry.training.assembly import Job
 from registry.training.batches import Update
@@ -273,7 +274,6 @@ class Progress:
 
 def selecting_metric(job: Job) -> tuple[str, bool]:
     """(name, whether less is better) of the metric that selects the best weights."""
+    own, minimize = job.task.selecting(job.head)
     asked = job.options.evaluation.best_metric
-    if asked is None:
-        return job.task.selecting(job.head)
-    return asked, asked in ("loss", "perplexity")
+    return (own, minimize) if asked in (None, own) else (asked, asked in LESS_IS_BETTER)

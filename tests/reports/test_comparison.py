@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 from fixture_runs import write_run
@@ -13,6 +16,7 @@ from fixture_runs import write_run
 from registry.reports.comparison import Column, Comparison, compare, labelled
 from registry.reports.comparison_page import write_comparison
 from registry.reports.comparison_table import build_rows, p_text, to_csv, to_latex, to_markdown
+from registry.reports.page import report_context
 from registry.reports.run_record import RunRecord, read_run
 
 TEST = Column("test", "accuracy")
@@ -72,6 +76,70 @@ def test_options_that_tell_runs_apart_name_them(tmp_path: Path) -> None:
     options = ({"layer_decay": 0.9, "output_dir": "x"}, {"layer_decay": 1.0, "output_dir": "y"})
     found = labelled([read_run(write_run(tmp_path / str(i), rows=20, options=own)) for i, own in enumerate(options)])
     assert [c.labels["variant"] for c in found] == ["layer_decay 0.9", "layer_decay 1"]
+
+
+def edited(path: Path, name: str, edit: Callable[[dict[str, Any]], None]) -> RunRecord:
+    """The run with one of its JSON files changed."""
+    values = json.loads((path / name).read_text(encoding="utf-8"))
+    edit(values)
+    (path / name).write_text(json.dumps(values), encoding="utf-8")
+    return read_run(path)
+
+
+def test_less_is_best_where_the_metric_or_the_runs_task_says_so(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / name, rows=50, model=name) for name in ("a", "b")]
+    runs = []
+    for path, error in zip(paths, (0.01, 0.3), strict=True):
+        edited(path, "run.json", lambda run: run.update(primary_metric="wer", minimize=True))
+        runs.append(edited(path, "metrics.json", lambda m, e=error: m["test"].update(ece=e, wer=e)))  # type: ignore
+    columns = [Column("test", "ece"), Column("test", "wer")]
+    better, worse = compare(labelled(runs), ["ece", "wer", "accuracy"]).groups
+    assert better.best >= set(columns)
+    assert not worse.best & set(columns)
+
+
+def test_checkpoints_are_told_apart_where_their_names_do_not(tmp_path: Path) -> None:
+    def come_from(path: str) -> Callable[[dict[str, Any]], None]:
+        return lambda run: run["model"].update(name="transformer", source={"path": path})
+
+    sources = ("runs/adapted/model", "checkpoints/minilm/model", "other/minilm/model", "other/minilm/model")
+    runs = [
+        edited(write_run(tmp_path / str(i), rows=20, seed=i), "run.json", come_from(source))
+        for i, source in enumerate(sources)
+    ]
+    groups = compare(labelled(runs)).groups
+    assert [(g.labels["model"], len(g.runs)) for g in groups] == [("adapted", 1), (sources[1], 1), (sources[2], 2)]
+
+
+def test_a_run_without_a_test_split_is_not_tested_against_those_that_have_one(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / name, rows=60, model=name, skill=2.0 + i) for i, name in enumerate("abc")]
+    runs = [read_run(paths[0]), read_run(paths[1]), edited(paths[2], "metrics.json", lambda m: m.pop("test"))]
+    groups = compare(labelled(runs)).groups
+    assert [group.p is None for group in groups].count(False) == 1
+    assert groups[2].p is None
+
+
+def test_rows_of_other_files_are_not_paired_though_their_numbers_agree(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / name, rows=60, model=name, skill=1.0 + i) for i, name in enumerate("ab")]
+    saved = paths[1] / "predictions" / "test.jsonl"
+    lines = [json.loads(line) for line in saved.read_text(encoding="utf-8").splitlines()]
+    for line, row in zip(lines, reversed([line["row"] for line in lines]), strict=True):
+        line["row"] = row
+    saved.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert [group.p for group in compare(labelled([read_run(path) for path in paths])).groups] == [None, None]
+
+
+def test_the_page_and_the_table_judge_by_the_same_split(tmp_path: Path) -> None:
+    """MNLI has two validation splits; the first one selects."""
+    path = write_run(tmp_path / "mnli", rows=40)
+
+    def rename(metrics: dict[str, Any]) -> None:
+        metrics["validation_mismatched"] = metrics.pop("test")
+
+    run = edited(path, "metrics.json", rename)
+    (path / "predictions" / "test.jsonl").rename(path / "predictions" / "validation_mismatched.jsonl")
+    assert run.headline_split == "validation"
+    assert report_context(run)["headline"].name == "validation"
 
 
 def test_markdown(comparison: Comparison) -> None:
