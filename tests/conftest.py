@@ -50,7 +50,7 @@ def write_finished_run(
     spec, source = models.resolve_model(model_name)
     spec = with_options(spec, model_options)
     prepared = prepare(task.load(source_of(resolved.data)), resolved.splits, resolved.cleaning)
-    head = task.head(prepared.splits)
+    head = task.head(prepared.uncut)
     torch.manual_seed(0)
     tokenizer = spec.tokenizer(source, prepared.texts)
     module = spec.build(head, tokenizer, source)

@@ -27,11 +27,13 @@ class Prepared:
 
     Args:
         splits: canonical columns and `row`.
+        uncut: the splits before they were cut to size; a small part of train has the label space of the whole.
         checks: findings (see `prepare`), JSON-able; `checks.messages` words them.
         row_ids: JSON-able: for every split the ids of its rows ("0-4,7") and the split of the source they number.
     """
 
     splits: DatasetDict
+    uncut: DatasetDict
     checks: dict[str, Any]
     row_ids: dict[str, Any]
 
@@ -70,7 +72,7 @@ def prepare(raw: DatasetDict, splits: Splits = Splits(), cleaning: Cleaning = Cl
         "unlabelled": {name: checking.unlabelled(rows) for name, rows in cut.items()},
     }
     offsets = splitting.row_offsets(cleaned) if splits.resplit else {}
-    return Prepared(DatasetDict(cut), found, _row_ids(cut, set(raw), offsets))
+    return Prepared(DatasetDict(cut), DatasetDict(divided), found, _row_ids(cut, set(raw), offsets))
 
 
 def _without_invalid(raw: Mapping[str, Dataset], drop: bool) -> tuple[dict[str, Dataset], dict[str, Any]]:

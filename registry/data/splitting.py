@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +61,10 @@ def stratified_order(strata: np.ndarray, seed: int) -> np.ndarray:
 
 
 def strata_of(rows: Dataset) -> np.ndarray:
-    """(rows,) code of each row's stratum: its class, its set of classes, or its tenth of the numbers."""
+    """(rows,) code of each row's stratum: its class, the rarest of several or of its entity types, its tenth."""
     import pandas as pd
 
-    name = next((name for name in CLASSES if name in rows.column_names), None)
+    name = next((name for name in (*CLASSES, "tags") if name in rows.column_names), None)
     if name is None:
         return np.zeros(len(rows), np.int64)
     labels = rows[name][:]
@@ -71,8 +73,19 @@ def strata_of(rows: Dataset) -> np.ndarray:
         codes = pd.qcut(pd.Series(labels, dtype="float64"), BINS, labels=False, duplicates="drop")
         return codes.fillna(-1).to_numpy(np.int64)
     if isinstance(first, list):
-        labels = [None if label is None else "\x1f".join(sorted(label)) for label in labels]
+        labels = _rarest([None if label is None else _distinct(label, name == "tags") for label in labels])
     return pd.factorize(np.asarray(labels, dtype=object))[0]
+
+
+def _distinct(labels: Sequence[str], tags: bool) -> set[str]:
+    """The labels of a row, or the entity types of its tags ("B-PER" and "I-PER" are PER)."""
+    return {tag.partition("-")[2] for tag in labels} - {""} if tags else set(labels)
+
+
+def _rarest(rows: Sequence[set[str] | None]) -> list[str | None]:
+    """Of each row the label that fewest rows have ("" for none): what could get lost is divided in proportion."""
+    counts = Counter(itertools.chain.from_iterable(filter(None, rows)))
+    return [None if row is None else min(row, key=lambda label: (counts[label], label), default="") for row in rows]
 
 
 def cut(rows: Dataset, sizes: Sequence[int], seed: int) -> list[Dataset]:

@@ -125,7 +125,7 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
     )
     for message in checks.messages(prepared.checks):
         say(message)
-    head = task.head(prepared.splits)
+    head = task.head(prepared.uncut)
     if head.kind not in choice.spec.heads:
         able = ", ".join(choice.spec.heads)
         raise ValueError(

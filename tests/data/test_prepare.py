@@ -134,6 +134,29 @@ def test_a_class_of_one_row_stays_in_train() -> None:
         assert "single" in cut(rows, [10, 10], seed)[-1]["label"][:]
 
 
+def test_an_entity_type_of_one_sentence_stays_in_train() -> None:
+    tags = [["B-PER", "I-PER"], ["O", "B-ORG"], ["O", "O"]] * 20 + [["B-PRODUCT", "B-PER"]]
+    rows = Dataset.from_dict({"tokens": [[f"a{i}", "b"] for i in range(61)], "tags": tags, "row": range(61)})
+    assert strata_of(rows)[[0, 1, 2, 3, 60]].tolist() == [0, 1, 2, 0, 3]
+    for seed in range(10):
+        assert ["B-PRODUCT", "B-PER"] in cut(rows, [6, 6], seed)[-1]["tags"][:]
+
+
+def test_rows_of_several_labels_are_divided_by_the_rarest() -> None:
+    sets = [["usual", f"other {i % 20}"] for i in range(60)] + [["usual", "other 1", "rare"], ["rare"], ["once"]]
+    rows = split([f"{i}" for i in range(63)], sets)
+    for seed in range(10):
+        *_, train = cut(rows, [6, 6], seed)
+        assert {label for labels in train["label"][:] for label in labels} == {label for s in sets for label in s}
+
+
+def test_the_label_space_of_a_small_part_is_that_of_all_of_train() -> None:
+    train = split([f"text {i}" for i in range(200)], [f"c{i % 20}" for i in range(200)])
+    prepared = prepare(DatasetDict(train=train, validation=train), Splits(train_fraction=0.02, max_validation_rows=50))
+    assert len(set(prepared.splits["train"]["label"])) < 20
+    assert set(prepared.uncut["train"]["label"]) == {f"c{i}" for i in range(20)}
+
+
 def test_numbers_and_lists_are_strata_too() -> None:
     numbers = Dataset.from_dict({"label": [float(i) for i in range(100)]})
     assert np.bincount(strata_of(numbers)).tolist() == [10] * 10
