@@ -116,10 +116,12 @@ def finished(directory: Path) -> bool:
 
 
 def last_words(log: Path) -> str:
-    """The line of a log that says why: the last "error: …", else the last line."""
+    """The line of a log that says why: the last "error: …", which launchers follow with errors of theirs, else the
+    last exception, else the last line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:") or line.partition(":")[0].endswith("Error")]
-    return (errors or lines or ["it printed nothing"])[-1][:300]
+    said = [line for line in lines if line.startswith("error:")]
+    raised = [line for line in lines if line.partition(":")[0].endswith("Error")]
+    return (said or raised or lines or ["it printed nothing"])[-1][:300]
 
 
 def _write_yaml(path: Path, values: dict[str, Any]) -> None:

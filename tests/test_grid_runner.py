@@ -93,6 +93,8 @@ def test_last_words_prefer_the_error(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("loading\nValueError: no such thing\n[rank0] closing\n\n")
     assert last_words(log) == "ValueError: no such thing"
+    log.write_text("error: no such file\nsubprocess.CalledProcessError: it returned 2\n")
+    assert last_words(log) == "error: no such file"
     log.write_text("a\nkilled\n")
     assert last_words(log) == "killed"
     log.write_text("")
