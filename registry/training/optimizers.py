@@ -41,7 +41,11 @@ def build_optimizer(name: str, groups: Groups, *, sharded: bool = False) -> Opti
 def _adamw(groups: Groups) -> Optimizer:
     devices = {p.device.type for group in groups for p in group["params"]}
     fused = devices <= {"cpu", "cuda", "mps", "xpu"}  # one kernel a group, five times faster than foreach on a CPU
-    return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON, fused=fused)
+    optimizer: Any = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON, fused=fused)
+    # The kernel could skip an overflowed fp16 update by itself, on the device, and nobody would hear of it. As for any
+    # other optimizer GradScaler shall not call `step` then: that is how accelerate and the schedule know.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer  # type: ignore[no-any-return]
 
 
 def _adamw8bit(groups: Groups) -> Optimizer:

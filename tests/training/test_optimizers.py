@@ -35,6 +35,30 @@ def test_every_optimizer_lowers_a_loss(name: str) -> None:
     assert history[-1] < 0.9 * history[0]
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
+def test_an_overflowed_update_is_skipped_and_said(name: str) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    model = linear(4)
+    before = model.weight.detach().clone()
+    optimizer = accelerator.prepare_optimizer(build_optimizer(name, groups(model)))
+    said, scales = [], []
+    for factor in (float("inf"), 1.0):
+        scaler.scale(model(torch.ones(1, 4)).sum() * factor).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        said.append(accelerator.optimizer_step_was_skipped)
+        scales.append(scaler.get_scale())
+        assert torch.equal(model.weight, before) == said[-1]
+    assert said == [True, False]
+    assert scales == [2.0, 2.0]
+
+
 @pytest.mark.parametrize(("name", "states"), [("adamw8bit", 2), ("paged_adamw8bit", 2), ("lion8bit", 1)])
 def test_eight_bit_state_is_bytes(name: str, states: int) -> None:
     model = linear()
