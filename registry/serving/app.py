@@ -38,6 +38,9 @@ ENCODING_THREADS = 2
 class Serving:
     """The services of one application and what they share."""
 
+    warming: asyncio.Future[list[None]]
+    """Done when every run has answered; has the error of the first that could not. There once the application runs."""
+
     def __init__(self, runs: Mapping[str, Run], limits: ServingLimits, *, batching: bool, log_texts: bool) -> None:
         self.limits, self.log_texts, self.metrics = limits, log_texts, ServingMetrics()
         self.threads = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
@@ -98,9 +101,9 @@ def build_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.gather(*(service.warm_up() for service in serving.services.values()))
+        serving.warming = asyncio.gather(*(service.warm_up() for service in serving.services.values()))
         yield
-        warming.cancel()
+        serving.warming.cancel()
         await asyncio.to_thread(serving.close)
 
     app = FastAPIOffline(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +18,6 @@ from registry.inference import Reduced
 from registry.serving.cores import Cores
 from registry.serving.limits import Refused
 from registry.tasks.base import Features
-
-logger = logging.getLogger(__name__)
 
 Forward = Callable[[list[Features], int], list[Reduced]]
 """Encoded examples, and the cores to work on them with -> what the task reduces of each, one at a time."""
@@ -202,7 +199,6 @@ class MicroBatcher:
                 for owner in owners.values():
                     self._answer([example for example in batch if example.ticket is owner], cores)
                 return
-            logger.exception("the model failed on a request of %d examples", len(batch))
             results = [error] * len(batch)
         longest = max(example.length for example in batch)
         self._measure(longest * len(batch) * self.cores.number / cores, time.monotonic() - started)

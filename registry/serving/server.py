@@ -6,6 +6,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,7 +19,12 @@ default of 0.005 a busy event loop would stretch every forward pass."""
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that ends with success when it is told to end: it takes no more requests and finishes those taken."""
+    """Uvicorn that ends with success when it is told to end: it takes no more requests and finishes those taken.
+
+    It ends, too, when a run cannot answer; `failure` says which.
+    """
+
+    failure: BaseException | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -26,6 +32,13 @@ class Server(uvicorn.Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to end; asked ten times a second."""
+        warming = cast("FastAPI", self.config.app).state.serving.warming
+        if warming.done():
+            self.failure = warming.exception()
+        return self.failure is not None or await super().on_tick(counter)
 
 
 def serve(app: FastAPI, host: str, port: int, *, timeout: float) -> None:
@@ -35,7 +48,7 @@ def serve(app: FastAPI, host: str, port: int, *, timeout: float) -> None:
         timeout: seconds that requests may take to finish at the end.
 
     Raises:
-        ValueError: the address is taken or not this machine's.
+        ValueError: the address is taken or not this machine's, or a run cannot answer.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     return_memory()
@@ -49,4 +62,7 @@ def serve(app: FastAPI, host: str, port: int, *, timeout: float) -> None:
     address, bound = socket.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     print(f"serving on http://{shown}:{bound}", flush=True)
-    Server(config).run(sockets=[socket])
+    server = Server(config)
+    server.run(sockets=[socket])
+    if server.failure is not None:
+        raise server.failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from registry.serving.cores import Cores
 from registry.serving.limits import Refused, ServingLimits
 from registry.serving.metrics import ServingMetrics
 from registry.tasks.base import Features
+
+logger = logging.getLogger(__name__)
 
 Item = str | Mapping[str, Any]
 
@@ -72,9 +75,40 @@ class Service:
         """Predictions in the order of `items`.
 
         Raises:
-            Refused: an item is not what the task needs (422), there are too many tokens (413), or the
-                queue is full (429).
+            Refused: an item is not what the task needs, or the model fails on it (422), there are too many
+                tokens (413), or the queue is full (429).
         """
+        try:
+            return await self._answer(items)
+        except Refused:
+            raise
+        except Exception as error:
+            logger.exception("%s: a request of %d items failed", self.name, len(items))
+            raise Refused(422, f"the model cannot process this input ({type(error).__name__})") from error
+
+    async def warm_up(self) -> None:
+        """Answer texts of different lengths, so that the first client waits for nothing; measure what a pass costs.
+
+        Raises:
+            ValueError: the run cannot answer.
+        """
+        try:
+            for words in (1, 8, 64):
+                await self._warm_up(words)
+            self.batcher.pass_cost = await asyncio.to_thread(self._pass_cost)
+        except Exception as error:  # whatever a model or an engine raises, the person needs one line
+            raise ValueError(f"{self.name}: this run cannot answer ({type(error).__name__}: {error})") from error
+        self.ready = True
+
+    async def _warm_up(self, words: int) -> None:
+        try:
+            await self._answer([self._sample(words)])
+        except Refused as refusal:
+            # Longer than any client's may be, or clients were faster: there is nothing to warm.
+            if refusal.status not in (413, 429):
+                raise
+
+    async def _answer(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         self.batcher.expected += 1
         try:
             # Requests that came in together are all counted before the first of them is encoded.
@@ -86,20 +120,7 @@ class Service:
                 examples, features = await loop.run_in_executor(self.threads, self._prepare, items)
         finally:
             self.batcher.expected -= 1
-        try:
-            reduced = await self.batcher.submit(features)
-        except (Refused, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            raise Refused(422, f"the model cannot process this input ({type(error).__name__})") from error
-        return self.run.decode(examples, reduced)
-
-    async def warm_up(self) -> None:
-        """Answer texts of different lengths, so that the first client waits for nothing; measure what a pass costs."""
-        for words in (1, 8, 64):
-            await self.predict([self._sample(words)])
-        self.batcher.pass_cost = await asyncio.to_thread(self._pass_cost)
-        self.ready = True
+        return self.run.decode(examples, await self.batcher.submit(features))
 
     def info(self) -> dict[str, Any]:
         """What this run is and where it came from."""
@@ -138,10 +159,10 @@ class Service:
 
     def _pass_cost(self) -> int:
         """What starting a forward pass costs, in tokens that it could compute meanwhile; measured, on one core."""
-        _, features = self._prepare([self._sample(words=16)])
+        features = self.run.encode(self.run.task.from_inputs([self._sample(words=16)])).rows([0])
         length = len(features[0]["input_ids"])
         several = max(2, min(MEASURED_TOKENS, self.batcher.batch_tokens) // length)
-        one, many = (_fastest(partial(self._forward, features[:1] * n, 1)) for n in (1, several))
+        one, many = (_fastest(partial(self._forward, features * n, 1)) for n in (1, several))
         token = (many - one) / ((several - 1) * length)
         most = self.batcher.batch_tokens
         return most if one >= most * token else max(0, round(one / token) - length)

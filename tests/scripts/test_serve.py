@@ -82,6 +82,16 @@ def test_a_run_that_cannot_be_served_is_said_in_one_line(tmp_path):
     assert (process.returncode, process.stderr) == (2, f"error: {tmp_path / 'no'}: no such run directory\n")
 
 
+def test_a_run_that_cannot_answer_ends_the_service(make_run):
+    broken = "from registry.runs import Run; Run.reduce = lambda *_: 1 / 0; import serve; serve.main()"
+    process = subprocess.run(
+        [sys.executable, "-c", broken, make_run(), "--port", "0"],
+        cwd=SCRIPT.parent, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    said = "error: demo-tiny: this run cannot answer (ZeroDivisionError: division by zero)\n"
+    assert (process.returncode, process.stderr) == (2, said)
+
+
 def test_a_port_that_is_taken_is_said_in_one_line(address, make_run):
     port = address.rpartition(":")[2]
     process = subprocess.run([sys.executable, SCRIPT, make_run(), "--port", port], capture_output=True, text=True)

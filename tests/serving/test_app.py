@@ -38,6 +38,34 @@ def test_the_start_measures_what_a_pass_costs(client):
     assert 0 <= batcher.pass_cost <= batcher.batch_tokens
 
 
+def test_a_start_fits_the_limits_of_clients(run):
+    app = build_app({"mood": run}, ServingLimits(max_tokens=20))
+    with TestClient(app) as client:
+        client.portal.call(asyncio.wait_for, app.state.serving.warming, 20)
+        assert client.get("/ready").json() == {"ready": True, "warming_up": []}
+        assert client.post("/predict", json={"text": "a " * 64}).status_code == 413
+
+
+def test_a_run_that_cannot_answer_is_named(run, monkeypatch):
+    monkeypatch.setattr(run, "reduce", lambda *arguments: 1 / 0)
+    app = build_app({"mood": run})
+    with TestClient(app) as client:
+        with pytest.raises(ValueError, match=r"^mood: this run cannot answer \(ZeroDivisionError: "):
+            client.portal.call(asyncio.wait_for, app.state.serving.warming, 20)
+        assert client.get("/ready").status_code == 503
+
+
+@pytest.mark.parametrize("act", ["encode", "reduce", "decode"])
+def test_whatever_fails_on_a_text_is_the_requests_fault(run, monkeypatch, act):
+    with TestClient(build_app({"mood": run}), raise_server_exceptions=False) as client:
+        monkeypatch.setattr(run, act, lambda *arguments: {}["missing"])
+        response = client.post("/predict", json={"text": "a good film"})
+    assert (response.status_code, response.json()) == (
+        422,
+        {"error": "the model cannot process this input (KeyError)"},
+    )
+
+
 def test_many_texts_are_answered_in_order(client, run):
     answer = client.post("/predict", json={"texts": TEXTS}).json()
     assert answer["run"] == "mood"
@@ -86,6 +114,7 @@ def test_alone_and_among_many_clients_the_answers_are_the_same(client, run):
         (b'{"texts": [{"txt": "a"}]}', 422, "'text' is missing"),
         (b'{"texts": ["a"], "more": 1}', 422, "unknown key 'more'"),
         (b'{"text": true}', 422, "found true or false"),
+        (b'{"text": "so good", "text_pair": "ignored"}', 422, "column 'text_pair' is not read here; this takes text"),
         (json.dumps({"texts": ["a"] * 300}).encode(), 413, "300 items"),
         (json.dumps({"texts": ["a" * 1_100_000]}).encode(), 413, "longer than 1,000,000 bytes"),
     ],
@@ -200,6 +229,25 @@ def test_the_interface_is_described(client):
     assert {"/predict", "/query", "/health", "/ready", "/info", "/metrics"} <= set(paths)
     assert "texts" in json.dumps(paths["/predict"])
     assert "static-offline-docs" in client.get("/docs").text
+
+
+@pytest.mark.parametrize(
+    "cleaning", [{"unicode": "NFKC"}, {"lowercase": True}, {"strip_html": True}, {"collapse_whitespace": True}]
+)
+def test_masks_outlive_cleaning(make_run, cleaning):
+    run = load_run(make_run("demo-mlm", **cleaning))
+    texts = ["The film was ［MASK］ .", "The <mask> was [MASK]", "&lt;mask&gt; ［ＭＡＳＫ］"]
+    with TestClient(build_app({"words": run})) as client:
+        answer = client.post("/predict", json={"texts": texts})
+    assert answer.status_code == 200
+    found = answer.json()["predictions"]
+    assert [len(one["masks"]) for one in found] == [1, 2, 0]
+    first, second = ([mask[0]["token"] for mask in one["masks"]] for one in found[:2])
+    assert [one["text"] for one in found] == [
+        f"The film was {first[0]} .",
+        f"The {second[0]} was {second[1]}",
+        texts[2],
+    ]
 
 
 def test_masks_and_questions(make_run):
