@@ -139,10 +139,10 @@ def measure(updates: Sequence[Callable[[], int]]) -> float:
     warm = len(updates) // 3
     for update in updates[:warm]:
         update()
+    _wait_for_device()
     begin = time.perf_counter()
     tokens = sum(update() for update in updates[warm:])
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    _wait_for_device()
     return tokens / (time.perf_counter() - begin)
 
 
@@ -173,6 +173,11 @@ def available_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
     return int(psutil.virtual_memory().available)
+
+
+def _wait_for_device() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _local(tensor: Any) -> Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from registry.training.estimate import SavedActivations, gradient_bytes, measure, optimizer_bytes, weight_bytes
@@ -40,8 +41,11 @@ def test_activations_are_what_backward_needs_and_no_parameters() -> None:
     assert saved.bytes == 4 * 10 * (64 + 128)
 
 
-def test_speed_leaves_the_warm_up_out() -> None:
-    done: list[int] = []
+def test_speed_leaves_the_warm_up_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that is still at work on the warm-up is waited for before the clock starts."""
+    done: list[int | str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("waited"))
     speed = measure([lambda number=number: done.append(number) or 10 for number in range(6)])
-    assert done == [0, 1, 2, 3, 4, 5]
+    assert done == [0, 1, "waited", 2, 3, 4, 5, "waited"]
     assert speed > 0
