@@ -45,9 +45,13 @@ class Transformer(ModelSpec):
     architecture: str = not_an_option("")
     trust_remote_code: bool = not_an_option(False)
     pooling: Literal["default", "cls", "pooler", "mean", "max", "last"] = option(
-        "default", "Token states to one vector a text; `default` is the architecture's own head."
+        "default",
+        "Token states to one vector a text; `default` is the architecture's own head, and with head_hidden the mean "
+        "(last of a decoder).",
     )
-    head_hidden: int = option(0, "Width of a hidden ReLU layer in the head; 0 for none.", minimum=0)
+    head_hidden: int = option(
+        0, "Width of a hidden ReLU layer in a head of ours, in place of the architecture's; 0 for none.", minimum=0
+    )
     dropout: float | None = option(None, "Every dropout; none: as the checkpoint says.", minimum=0, maximum=1)
     reinit_layers: int = option(0, "Top layers that start from random weights.", minimum=0)
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = option("auto", "Attention kernels.")
