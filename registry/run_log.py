@@ -95,13 +95,20 @@ def read_log(directory: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def flat_numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def flat_numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """("per_class/positive/f1", value) for every finite number in nested dictionaries."""
+    for name, value in flat_values(values):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            yield name, float(value)
+
+
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("per_class/positive/f1", value) for every value in nested dictionaries."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from flat_numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            yield f"{prefix}{name}", float(value)
+            yield from flat_values(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _cut(path: Path, lines: int) -> list[dict[str, Any]]:

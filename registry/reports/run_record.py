@@ -73,7 +73,7 @@ class RunRecord:
     @property
     def headline_split(self) -> str:
         """The split that the run is judged by: test where it has labels, else the first one with the primary metric."""
-        scored = [split for split in self.evaluated() if self.primary_metric in self.metrics[split]]
+        scored = [split for split in self.evaluated() if self.metrics[split].get(self.primary_metric) is not None]
         return "test" if "test" in scored else next(iter(scored), "validation")
 
     @property

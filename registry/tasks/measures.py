@@ -93,20 +93,19 @@ def multi_label(truth: np.ndarray, scores: np.ndarray, labels: Sequence[str], th
 
 
 def regression(truth: np.ndarray, values: np.ndarray) -> Metrics:
-    """Pearson's and Spearman's correlation (left out where a side is constant) and errors."""
+    """Errors, and Pearson's and Spearman's correlation: None where a side is constant, for there is none."""
     from scipy.stats import pearsonr, spearmanr
 
     if not len(truth):
         return {"support": 0}
-    found: Metrics = {
+    varied = bool(np.ptp(truth) and np.ptp(values))
+    return {
         "mse": float(((truth - values) ** 2).mean()),
         "mae": float(np.abs(truth - values).mean()),
+        "pearson": float(pearsonr(truth, values).statistic) if varied else None,
+        "spearman": float(spearmanr(truth, values).statistic) if varied else None,
         "support": len(truth),
     }
-    if np.ptp(truth) and np.ptp(values):
-        found["pearson"] = float(pearsonr(truth, values).statistic)
-        found["spearman"] = float(spearmanr(truth, values).statistic)
-    return found
 
 
 def roc_auc(truth: np.ndarray, scores: np.ndarray) -> Metrics:

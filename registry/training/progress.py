@@ -10,7 +10,7 @@ from torch import Tensor
 
 from registry.inference import Interrupted
 from registry.run_directory import RunDirectory, interrupt_run, save_model
-from registry.run_log import RunLog, flat_numbers
+from registry.run_log import RunLog, flat_values
 from registry.tasks.base import Metrics
 from registry.tasks.measures import LESS_IS_BETTER
 from registry.trackers import open_trackers
@@ -199,11 +199,12 @@ class Progress:
 
     def _select(self, metrics: Metrics) -> bool:
         """Remember the value if it is the best so far, and count what patience counts."""
-        state, numbers = self.state, dict(flat_numbers(metrics))
-        if self.metric not in numbers:
-            raise ValueError(f"--best-metric {self.metric}: validation has {', '.join(sorted(numbers))}")
-        if better(numbers[self.metric], state.best, self.minimize):
-            state.best, state.best_update, state.stale = numbers[self.metric], state.update, 0
+        state, values = self.state, dict(flat_values(metrics))
+        if self.metric not in values:
+            raise ValueError(f"--best-metric {self.metric}: validation has {', '.join(sorted(values))}")
+        value = values[self.metric]
+        if value is not None and better(value, state.best, self.minimize):  # None: undefined on this split
+            state.best, state.best_update, state.stale = float(value), state.update, 0
             return True
         state.stale += 1
         patience = self.job.options.evaluation.patience

@@ -8,6 +8,9 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file
 
+from registry.reports.comparison import compare, labelled
+from registry.reports.comparison_table import to_markdown
+from registry.reports.run_record import read_run
 from registry.run_log import read_log
 from registry.training.progress import selecting_metric
 
@@ -206,3 +209,19 @@ def test_own_file_with_config(train):
     wrong = train("--config", "run.yaml", "--label-column", "lable", "--output-dir", "other")
     assert wrong.exit_code == 2
     assert "lable" in wrong.output
+
+
+def test_a_correlation_that_validation_does_not_have_selects_nothing(train):
+    rows = "".join(f"text number {i},{i / 3:.2f}\n" for i in range(12))
+    Path("twelve.csv").write_text(f"text,label\n{rows}")
+    result = train("--task", "classification", "--train-file", "twelve.csv", "--epochs", 2, "--output-dir", "run")
+    assert result.exit_code == 0, result.output
+    assert metrics("run")["validation"]["support"] == 1
+    assert metrics("run")["validation"]["pearson"] is None
+    assert metrics("run")["best_update"] == 0
+    assert (Path("run") / "model" / "model.safetensors").is_file()
+    assert (Path("run") / "report.html").is_file()
+    assert (Path("run") / "README.md").is_file()
+    run = read_run("run")
+    assert run.headline_split == "validation"
+    assert "pearson" not in to_markdown(compare(labelled([run])))

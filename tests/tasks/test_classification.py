@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from registry.data.source import Source
 from registry.heads import IGNORE, SEQUENCE_CLASSIFICATION, Head
 from registry.plugins import with_options
+from registry.tasks import measures
 from registry.tasks.base import Limits, blank
 from registry.tasks.classification import Classification
 from registry.tasks.labels import name_labels
@@ -256,6 +257,13 @@ def test_regression_metrics_are_scipys(tokenizer: PreTrainedTokenizerBase) -> No
     assert found["pearson"] == pytest.approx(pearsonr(truth, values).statistic)
     assert found["spearman"] == pytest.approx(spearmanr(truth, values).statistic)
     assert found["mse"] == pytest.approx(np.mean((np.array(truth) - values) ** 2))
+
+
+def test_correlations_with_a_constant_are_none() -> None:
+    for truth, values in ((np.ones(1), np.zeros(1)), (np.arange(3.0), np.ones(3)), (np.ones(3), np.arange(3.0))):
+        found = measures.regression(truth, values)
+        assert found["pearson"] is found["spearman"] is None
+        assert found["mse"] == np.mean((truth - values) ** 2)
 
 
 def test_rows_are_joined_in_order_and_once(tokenizer: PreTrainedTokenizerBase) -> None:
