@@ -106,6 +106,7 @@ def _peer(side: str, typed: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     from registry.benchmarking.peer import train_with_trainer
     from registry.training.assembly import Job, assemble, choose
+    from registry.training.control import Control
     from registry.training.precision import choose_precision
     from registry.training.setup import build_scorer
 
@@ -115,7 +116,8 @@ def _peer(side: str, typed: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     chosen = choose_precision(choice.options.optimization.precision, "", device).name if side == "best" else "fp32"
     model, values = train_with_trainer(job, kind=side, precision=chosen, directory=folder / "trainer")
     accelerator = Accelerator(cpu=device.type == "cpu")
-    metrics, _ = build_scorer(job, accelerator).score(model.to(accelerator.device), job.encoded["validation"])
+    scorer = build_scorer(job, accelerator, Control())
+    metrics, _ = scorer.score(model.to(accelerator.device), job.encoded["validation"])
     name, _ = job.task.selecting(job.head)
     accelerator.end_training()
     return {**values, "metric": metrics[name], "metric_name": name, "precision": chosen}

@@ -1,20 +1,23 @@
-"""What the processes agree on between updates, without touching the accelerator.
+"""What the processes agree on and tell each other between updates, without touching the accelerator.
 
-Counts, "please stop" and "my loss is not finite" travel as one small sum over a gloo group on the
-hosts: the device's queue is never waited for.
+Counts, "please stop" and "my loss or gradients are not finite" travel as one small sum over a gloo group on the
+hosts: the device's queue is never waited for. Predictions go the same way: NCCL would take them, pickled,
+through the memory of every GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from registry.training.memory import is_out_of_memory
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
 """Rank 0 may tokenise for hours while the others wait."""
@@ -26,7 +29,7 @@ OUT_OF_MEMORY = (
 
 
 class Control:
-    """Sums of a few numbers over all processes."""
+    """Sums of a few numbers over all processes, and lists of what they have."""
 
     def __init__(self) -> None:
         self._group: Any = None
@@ -45,6 +48,14 @@ class Control:
         """The value of every process, by rank."""
         rank, world = (dist.get_rank(), dist.get_world_size()) if self._group is not None else (0, 1)
         return list(self.sum(*(value if rank == other else 0.0 for other in range(world))))
+
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """The items of all processes in one list, in the order of the processes."""
+        if self._group is None:
+            return [*items]
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, items, group=self._group)
+        return [item for part in parts for item in part]
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so; the same answer everywhere."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from registry.data.encoded import Encoded
+    from registry.training.control import Control
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Scorer:
     """
 
     accelerator: Accelerator
+    control: Control
     task: Task
     head: Head
     tokenizer: PreTrainedTokenizerBase
@@ -69,17 +71,8 @@ class Scorer:
         )
         if missing and rank >= world - missing:
             reduced = reduced[:-1]
-        joined = self.task.join(gather(self.accelerator, reduced))
+        joined = self.task.join(self.control.gather(reduced))
         return self.task.metrics(joined, self.head), joined
-
-
-def gather(accelerator: Accelerator, items: list[Any]) -> list[Any]:
-    """The items of all processes in one list, in the order of the processes."""
-    if accelerator.num_processes == 1:
-        return items
-    from accelerate.utils import gather_object
-
-    return list(gather_object(items))
 
 
 def better(value: float, best: float | None, minimize: bool) -> bool:

@@ -14,7 +14,6 @@ from registry.data.encoded import Column, Encoded
 from registry.inference import Interrupted, batch_indices, to_device
 from registry.tasks.base import Batch, Features
 from registry.training.engines import is_sharded
-from registry.training.evaluation import gather
 
 if TYPE_CHECKING:
     from registry.training.assembly import Job
@@ -78,7 +77,7 @@ def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Calla
             batch = to_device(_collated(job, examples, indices), accelerator.device)
             with torch.no_grad():
                 found.append((indices, module(**batch["inputs"])["pooled"].float().cpu().numpy()))
-    parts = gather(accelerator, found)
+    parts = setup.control.gather(found)
     pooled = np.empty((len(examples), parts[0][1].shape[1]), np.float32)
     for indices, values in parts:
         pooled[indices] = values

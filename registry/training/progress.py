@@ -18,7 +18,8 @@ from registry.training.assembly import Job
 from registry.training.batches import Update
 from registry.training.checkpoints import Checkpoints
 from registry.training.engines import gathered_state
-from registry.training.evaluation import better, gather
+from registry.training.evaluation import better
+from registry.training.fsdp import piece
 from registry.training.interruption import Interruption
 from registry.training.lock import RunLock
 from registry.training.losses import LossWatch
@@ -183,7 +184,7 @@ class Progress:
             split: scorer.score(self.setup.model, self.job.encoded[split], self.asked_to_stop)[0]
             for split in self.job.splits("validation")
         }
-        trained = self.window.metrics(gather(self.setup.accelerator, self.window.take_reduced()))
+        trained = self.window.metrics(self.setup.control.gather(self.window.take_reduced()))
         self.write("train", {name: value for name, value in trained.items() if name != "loss"})
         if self.log is not None and self.job.options.logging.histograms:
             self.log.write_histograms(self.state.update, self.setup.module)

@@ -101,11 +101,12 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         compile_module(module, zero_stage=zero_stage(accelerator))
     exchanges = options.optimization.micro_batch_size != "auto"  # there, only once every process has its gradients
     model, prepared_optimizer = prepare_model(accelerator, module, optimizer, exchanges=exchanges)
+    control = Control()
     torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
     return Setup(
         accelerator=accelerator,
         precision=precision,
-        control=Control(),
+        control=control,
         module=module,
         model=model,
         optimizer=prepared_optimizer,
@@ -115,7 +116,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         objective=build_objective(job.task, job.head, options.recipe, wants_labels=job.spec.wants_labels),
         average=build_average(module, options.recipe) if total else None,
         updates=updates,
-        scorer=build_scorer(job, accelerator),
+        scorer=build_scorer(job, accelerator, control),
         total_updates=total,
     )
 
@@ -175,10 +176,11 @@ def build_module(job: Job) -> nn.Module:
     return module
 
 
-def build_scorer(job: Job, accelerator: Accelerator) -> Scorer:
+def build_scorer(job: Job, accelerator: Accelerator, control: Control) -> Scorer:
     """The scorer of the job's splits."""
     return Scorer(
         accelerator=accelerator,
+        control=control,
         task=job.task,
         head=job.head,
         tokenizer=job.tokenizer,
