@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PROBLEMS = ("auto", "single_label", "multi_label", "regression")
+UNUSED = {
+    "single_label": ("label_separator", "threshold"),
+    "multi_label": ("positive",),
+    "regression": ("label_separator", "class_weights", "label_smoothing", "threshold", "positive"),
+}
+"""Options that a problem has no use for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +84,7 @@ class Classification(Task):
     def head(self, raw: DatasetDict) -> Head:
         train = [label for label in raw["train"]["label"][:] if label is not None]
         problem = problem_of(raw)
+        self._refuse_unused(problem)
         if problem == "regression":
             return Head(SEQUENCE_CLASSIFICATION, problem=problem)
         given = [name for label in train for name in (label if problem == "multi_label" else [label])]
@@ -86,8 +93,18 @@ class Classification(Task):
             raise ValueError(f"train needs two labels or more to tell apart; it has {', '.join(labels) or 'none'}")
         if self.positive and self.positive not in labels:
             raise ValueError(f"positive={self.positive!r} is not a label; labels are {', '.join(labels)}")
+        if self.positive and len(labels) > 2:
+            raise ValueError(f"positive={self.positive!r} is for two labels; f1 of {len(labels)} is their mean")
         weights = balanced_weights(given, labels, len(train), problem) if self.class_weights == "balanced" else ()
         return Head(SEQUENCE_CLASSIFICATION, labels, problem, weights)
+
+    def _refuse_unused(self, problem: str) -> None:
+        for name in UNUSED[problem]:
+            value = getattr(self, name)
+            if value != getattr(type(self), name):
+                raise ValueError(
+                    f"--task-option {name}={value}: labels are taken for {problem}, which has no use for it"
+                )
 
     def selecting(self, head: Head) -> tuple[str, bool]:
         if head.problem == "regression" and self.primary_metric == "accuracy":  # a person's file of numbers

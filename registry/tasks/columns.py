@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +49,12 @@ def with_column(rows: Dataset, name: str, values: Iterable[Any], kind: Any) -> D
 
 def label_order(names: Iterable[str]) -> tuple[str, ...]:
     """Distinct names in the order of the label space: by number where all are numbers, else by name."""
-    distinct = set(names)
+    distinct = sorted(set(names))
     try:
-        return tuple(sorted(distinct, key=float))
+        numbers = all(math.isfinite(float(name)) for name in distinct)
     except ValueError:
-        return tuple(sorted(distinct))
+        numbers = False
+    return tuple(sorted(distinct, key=float) if numbers else distinct)
 
 
 def closest(name: str, known: Sequence[str]) -> str:

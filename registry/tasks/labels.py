@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -55,8 +56,8 @@ def name_labels(raw: DatasetDict, problem: str, labels: Sequence[str], separator
     if problem == "regression":
         return map_column(raw, "label", _number, Value("float64"))
     if problem == "multi_label":
-        several = _several(labels, separator)
-        return map_column(raw, "label", several, List(Value("string")))
+        named = map_column(raw, "label", _several(labels, separator), List(Value("string")))
+        return _filled(named) if separator else named
     return name_column(raw, "label", labels)
 
 
@@ -68,7 +69,10 @@ def name_column(raw: DatasetDict, column: str, labels: Sequence[str]) -> Dataset
 
 
 def guess_problem(raw: DatasetDict, labels: Sequence[str], separator: str) -> str:
-    """What the labels of train are: lists, fractions or names; a guess between them is logged."""
+    """What the labels of train are: lists, fractions or names; a guess between them is logged.
+
+    Numbers with NaN among them count as fractions, so that `_number` says where it stands.
+    """
     rows = raw["train"] if "train" in raw else next(iter(raw.values()))
     given = [value for value in rows["label"][:] if value is not None]
     if separator or (given and isinstance(given[0], list)):
@@ -140,9 +144,22 @@ def _number(value: Any) -> float | None:
     if value in (None, ""):
         return None
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"column label: {value!r} is not a number (regression)") from None
+    if not math.isfinite(number):
+        raise ValueError(f"column label: {value!r} is not finite (regression); a cell without a label must be empty")
+    return number
+
+
+def _filled(raw: DatasetDict) -> DatasetDict:
+    """`raw` with [] for None in splits that have labels: an empty cell is how text says "none of them"."""
+    from datasets import DatasetDict, List, Value
+
+    given = {split: rows for split, rows in raw.items() if "label" in rows.column_names}
+    labelled = {split: rows for split, rows in given.items() if any(names is not None for names in rows["label"][:])}
+    filled = map_column(DatasetDict(labelled), "label", lambda names: names or [], List(Value("string")))
+    return DatasetDict({**raw, **filled})
 
 
 def _name(column: str, labels: Sequence[str]) -> Callable[[Any], str | None]:

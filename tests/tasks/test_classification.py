@@ -16,6 +16,7 @@ from registry.plugins import with_options
 from registry.tasks import measures
 from registry.tasks.base import Limits, blank
 from registry.tasks.classification import Classification
+from registry.tasks.columns import label_order
 from registry.tasks.labels import name_labels
 
 BINARY = Head(SEQUENCE_CLASSIFICATION, ("negative", "positive"))
@@ -69,6 +70,31 @@ def test_one_label_only_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "option"),
+    [
+        (["1.5", "2"], {"class_weights": "balanced"}),
+        (["1.5", "2"], {"label_smoothing": 0.5}),
+        (["1.5", "2"], {"positive": "a"}),
+        ([["a"], ["b"]], {"positive": "a"}),
+        (["a", "b"], {"threshold": 0.4}),
+    ],
+)
+def test_options_without_use_are_refused(labels: Any, option: dict[str, Any]) -> None:
+    task = task_of(labels, **option)
+    (name,) = option
+    with pytest.raises(
+        ValueError, match=f"^--task-option {name}=.*: labels are taken for .*, which has no use for it$"
+    ):
+        task.head(task.load(Source()))
+
+
+def test_one_of_three_labels_is_not_the_positive_one() -> None:
+    assert task_of([], positive="b").head(rows_of(["a", "b"])).labels == ("a", "b")
+    with pytest.raises(ValueError, match="positive='b' is for two labels; f1 of 3 is their mean"):
+        task_of([], positive="b").head(rows_of(["a", "b", "c"]))
+
+
+@pytest.mark.parametrize(
     ("labels", "fields", "problem", "expected"),
     [
         (["1", "2"], {}, "single_label", ["1", "2"]),
@@ -76,6 +102,9 @@ def test_one_label_only_is_refused() -> None:
         (["1", "2"], {"problem": "regression"}, "regression", [1.0, 2.0]),
         ([["a", "b"], [], None], {}, "multi_label", [["a", "b"], [], None]),
         (["a|c", "b"], {"label_separator": "|"}, "multi_label", [["a", "c"], ["b"]]),
+        (["a|c", None, ""], {"label_separator": "|"}, "multi_label", [["a", "c"], [], []]),
+        ([None, None], {"label_separator": "|"}, "multi_label", [None, None]),
+        (["1", "nan"], {"problem": "single_label"}, "single_label", ["1", "nan"]),
         (["a", None], {"problem": "multi_label"}, "multi_label", [["a"], None]),
     ],
 )
@@ -90,6 +119,19 @@ def test_the_problem_follows_from_the_labels(labels: Any, fields: Any, problem: 
 def test_a_word_among_numbers_is_named() -> None:
     with pytest.raises(ValueError, match="train row 1, column label: 'high' is not a number"):
         name_labels(rows_of(["1.5", "high"]), "regression", (), "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields"), [(["0", "1", "NaN"], {}), (["1", "2", "-inf"], {"problem": "regression"})]
+)
+def test_a_number_that_is_none_is_named(labels: list[Any], fields: Any) -> None:
+    with pytest.raises(ValueError, match=r"train row 2, column label: '.*' is not finite .* must be empty$"):
+        task_of(labels, **fields).load(Source())
+
+
+def test_names_that_float_reads_have_one_order() -> None:
+    assert label_order(["nan", "2", "10", "1"]) == ("1", "10", "2", "nan")
+    assert label_order(["10", "2", "2.0"]) == ("2", "2.0", "10")
 
 
 def test_pairs_carry_both_texts_and_missing_ones_are_named(tokenizer: PreTrainedTokenizerBase) -> None:
