@@ -43,6 +43,7 @@ class Run:
     """A run directory with its task, model and tokenizer, ready to predict.
 
     Args:
+        directory: of the run, also where `engine` reads what was exported there.
         device: where `model` is.
         engine: "torch", or "onnx" for what scripts/export.py made.
         precision: "fp32", or "bf16" or "fp16" for the forward pass alone.
@@ -148,24 +149,26 @@ def load_run(
         ValueError: in one line, when there is no run, or it is unfinished, broken, or of a task or
             model that is not registered here.
     """
-    directory = RunDirectory(Path(path))
-    if engine == "onnx" and directory.onnx.is_dir():
-        directory = RunDirectory(directory.onnx)
-    record = read_record(directory)
+    directory = files = RunDirectory(Path(path))
+    if engine == "onnx":
+        _check_onnx(device, precision)
+        if directory.onnx.is_dir():
+            files = RunDirectory(directory.onnx)
+    record = read_record(files)
     if record.status != FINISHED:
         raise ValueError(f"{path}: this run is unfinished (status {record.status!r}); give its command again first")
     if plugin_file is not None:
         load_plugin_file(plugin_file)
     task, spec = registered(record)
-    tokenizer = load_tokenizer(directory, spec)
+    tokenizer = load_tokenizer(files, spec)
     model: nn.Module
     if engine == "onnx":
         from registry.onnx_model import load_onnx
 
-        device, model = "cpu", load_onnx(directory.path)
+        device, model = "cpu", load_onnx(files.path)
     else:
         device = checked_device(device)
-        model = load_model(directory, record, spec).to(device).eval()
+        model = load_model(files, record, spec).to(device).eval()
     return Run(directory, record, task, spec, tokenizer, model, device, engine, precision, batch_tokens)
 
 
@@ -216,6 +219,12 @@ def checked_device(name: str | None) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from None
     return name
+
+
+def _check_onnx(device: str | None, precision: str) -> None:
+    if precision != "fp32" or device not in (None, "cpu"):
+        wrong = f"--device {device}" if precision == "fp32" else f"--precision {precision}"
+        raise ValueError(f"{wrong}: --engine onnx computes on the CPU, in the arithmetic of the export; leave it out")
 
 
 def _loaded(directory: Path, load: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ python scripts/compare.py runs/sst2-tiny-1 runs/sst2-bilstm-1
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registry.reports.comparison import Compared, Comparison
 
 SCRIPTS = Path(__file__).resolve().parent
+FOR_RUNS = ("data", "evaluate_on", "metrics", "output_dir", "plugin_file")
 
 
 @click.command()
@@ -49,6 +50,9 @@ SCRIPTS = Path(__file__).resolve().parent
 @click.option("--output-dir", help="Where runs, tables and plots go; default comparisons/<name of the grid>.")
 @click.option("--config-file", help="Launch configuration of every run (accelerate_configs/…).")
 @click.option("--devices", help="CUDA devices, with commas: as many runs at a time, one on each.")
+@click.option(
+    "--plugin-file", type=click.Path(dir_okay=False), help="File that registers the runs' own tasks or models."
+)
 @click.option("--dry-run", is_flag=True, help="List the runs of the grid and what is finished; run nothing.")
 @friendly
 def main(runs: tuple[str, ...], **options: Any) -> None:
@@ -58,9 +62,9 @@ def main(runs: tuple[str, ...], **options: Any) -> None:
     time: finished runs are kept, interrupted ones continue, one that fails disturbs no other.
     """
     if runs:
-        unwanted = [name for name in ("grid_file", "tasks", "models", "fractions", "seeds") if options[name]]
-        if unwanted:
-            raise ValueError(f"--{unwanted[0].replace('_file', '')} makes a grid: give it without run directories")
+        flags = {str(item.name): item.opts[0] for item in click.get_current_context().command.params}
+        for name in (name for name, value in options.items() if value and name not in FOR_RUNS):
+            raise ValueError(f"{flags[name]} is for a grid: give it without run directories")
         comparison = compare_directories(runs, options)
         show(comparison, Path(options["output_dir"] or "comparisons/runs"))
     else:
@@ -85,6 +89,8 @@ def read_options(options: dict[str, Any]) -> Grid:
             values[name] = listed(options[name])
     typed = pairs("set", options["settings"])
     overrides = {name.replace("-", "_"): yaml.safe_load(value) for name, value in typed.items()}
+    if options["plugin_file"]:
+        overrides["plugin_file"] = options["plugin_file"]
     checkpoints = pairs("checkpoint", options["checkpoints"])
     return build_grid(values, options["grid_file"] or "grid", overrides, pairs("data", options["data"]), checkpoints)
 
@@ -96,51 +102,74 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
     from registry import tasks
     from registry.grid_runner import FAILED, Runner
     from registry.grids import expand, prerequisites
+    from registry.plugins import load_plugin_file
 
     name = Path(options["grid_file"]).stem if options["grid_file"] else "-".join([listed(options["tasks"])[0], "grid"])
     output = Path(options["output_dir"] or f"comparisons/{name}")
     runner = Runner(output, launch_command(options["config_file"]), listed(options["devices"]) or [None])
     cells, console = expand(grid), Console(highlight=False)
-    for task in {cell.options["task"] for cell in (*prerequisites(cells), *cells)}:
+    planned = [*prerequisites(cells), *cells]
+    plugin_files = {runner.directory(c): c.options["plugin_file"] for c in planned if c.options.get("plugin_file")}
+    for file in dict.fromkeys(plugin_files.values()):
+        load_plugin_file(file)
+    for task in dict.fromkeys([*(cell.options["task"] for cell in planned), *grid.evaluate_on]):
         tasks.get(task)
     if options["dry_run"]:
-        for cell in (*prerequisites(cells), *cells):
+        for cell in planned:
             console.print(f"{runner.state(cell):10} {cell.title}", markup=False)
         return 0
     console.print(f"{len(cells)} runs in {output}", markup=False)
     outcomes = runner.run(cells, lambda outcome: console.print(outcome_line(outcome), markup=False, soft_wrap=True))
     compared = [compared_cell(outcome) for outcome in outcomes if outcome.state != FAILED]
     failures = [(outcome.cell.title, outcome.reason) for outcome in outcomes if outcome.state == FAILED]
-    comparison = build(compared, options, grid.evaluate_on, grid.title or name, grid.note, failures)
+    comparison = build(compared, options, grid.evaluate_on, plugin_files, grid.title or name, grid.note, failures)
     show(comparison, output)
     return 1 if comparison.failures else 0
 
 
 def compare_directories(runs: Sequence[str], options: dict[str, Any]) -> Comparison:
     """The comparison of finished run directories."""
+    from registry.grids import check_places
     from registry.reports.comparison import labelled
     from registry.reports.run_record import read_run
 
+    evaluate_on = listed(options["evaluate_on"])
+    check_places("data", pairs("data", options["data"]), evaluate_on)
     records = [read_run(run) for run in runs]
     for record in records:
         if not record.finished:
             raise ValueError(f"{record.directory.path}: this run is not finished")
-    return build(labelled(records), options, listed(options["evaluate_on"]))
+    plugin_files = {r.directory.path: options["plugin_file"] for r in records if options["plugin_file"]}
+    return build(labelled(records), options, evaluate_on, plugin_files)
 
 
 def build(
-    compared: list[Compared], options: dict[str, Any], evaluate_on: Sequence[str], title: str = "", note: str = "",
-    failures: Sequence[tuple[str, str]] = (),
+    compared: list[Compared], options: dict[str, Any], evaluate_on: Sequence[str], plugin_files: Mapping[Path, str],
+    title: str = "", note: str = "", failures: Sequence[tuple[str, str]] = (),
 ) -> Comparison:  # fmt: skip
     """Score the runs on other tasks where that is asked for, then group, rank and test them."""
     from registry.reports.comparison import compare
     from registry.reports.elsewhere import with_scores_on
 
+    check_metrics(compared, options["metrics"])
     failures = list(failures)
     evaluate = [sys.executable, str(SCRIPTS / "evaluate.py")]
     places = pairs("data", options["data"])
-    scored = with_scores_on(compared, evaluate_on, places, evaluate, lambda *failure: failures.append(failure))
+    scored = with_scores_on(
+        compared, evaluate_on, places, evaluate, lambda *failure: failures.append(failure), plugin_files
+    )
     return compare(scored, options["metrics"], title=title, note=note, failures=failures)
+
+
+def check_metrics(compared: Sequence[Compared], wanted: Sequence[str]) -> None:
+    """ValueError where no run has a metric that --metric asks for."""
+    from registry.reports.tables import flat_metrics
+
+    runs = [one.run for one in compared]
+    known = {name for run in runs for split in run.evaluated() for name in flat_metrics(run.metrics[split])}
+    for metric in wanted:
+        if known and metric not in known:
+            raise ValueError(f"--metric {metric}: the runs have {', '.join(sorted(known))}")
 
 
 def show(comparison: Comparison, output: Path) -> None:
@@ -180,6 +209,8 @@ def outcome_line(outcome: Outcome) -> str:
 
 def launch_command(config_file: str | None) -> list[str]:
     """accelerate launch of train.py, with the interpreter that runs this."""
+    if config_file and not Path(config_file).is_file():
+        raise ValueError(f"--config-file {config_file}: no such file; accelerate_configs/ has one for each engine")
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     return [*launch, *(["--config_file", config_file] if config_file else []), str(SCRIPTS / "train.py")]
 

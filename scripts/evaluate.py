@@ -41,11 +41,15 @@ def main(
     if file and (split or task):
         raise ValueError(f"--{'split' if split else 'task'} and --file exclude each other; give one of them")
     loaded = open_run(run, options)
+    if report and not loaded.directory.metrics_json.is_file():
+        raise ValueError(f"--report: {run} is an export, not the run that its report is of; give the run itself")
     name, rows = rows_of(loaded, split, task, file, options)
     started = time.perf_counter()
     metrics = metrics_of(loaded, rows, options)
     seconds = time.perf_counter() - started
-    results = {"run": str(loaded.directory.path), "name": name, "rows": len(rows), "seconds": seconds, **metrics}
+    place = str(Path(options["data_dir"]).absolute()) if options["data_dir"] else None
+    asked = {"name": name, "task": task, "data_dir": place, "engine": loaded.engine, "precision": loaded.precision}
+    results = {"run": str(loaded.directory.path), **asked, "rows": len(rows), "seconds": seconds, **metrics}
     show(results, metrics)
     write(results, Path(output) if output else loaded.directory.evaluations / f"{name}.json")
     if report:

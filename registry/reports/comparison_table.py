@@ -157,7 +157,7 @@ def _by_fraction(comparison: Comparison, task: str) -> str:
     """Models down, fractions across: the headline metric."""
     groups, fractions = comparison.of_task(task), _fractions(comparison, task)
     column = comparison.headline(groups[0])
-    lines = [_markdown_line([f"{task}: {column.title}", *[format.percent(f, 0) for f in fractions]])]
+    lines = [_markdown_line([f"{task}: {column.title}", *[_share(f) for f in fractions]])]
     lines.append(_markdown_line(["---", *["---:"] * len(fractions)]))
     for name in dict.fromkeys(group.name for group in groups):
         cells = []
@@ -178,7 +178,12 @@ def _fractions(comparison: Comparison, task: str) -> list[float]:
 def _label(name: str, value: Any) -> str:
     if value in (None, ""):
         return ""
-    return format.percent(value, 0) if name == "fraction" else str(value)
+    return _share(value) if name == "fraction" else str(value)
+
+
+def _share(fraction: float) -> str:
+    """All of its digits: 0.1 % is not 0.4 %."""
+    return f"{100 * fraction:g} %"
 
 
 def _markdown_line(cells: list[str]) -> str:

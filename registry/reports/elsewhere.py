@@ -1,7 +1,7 @@
 """Runs scored on other tasks of the same labels: trained on IMDB, how good on SST-2?
 
 Each score is one call of scripts/evaluate.py, kept in the run's `evaluations/` and made again only
-when the run is newer.
+when the run is newer or the task's data lie elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def with_scores_on(
     data: Mapping[str, str],
     evaluate: Sequence[str],
     failed: Callable[[str, str], None],
+    plugin_files: Mapping[Path, str],
 ) -> list[Compared]:
     """The runs with their metrics on other tasks.
 
@@ -29,6 +30,8 @@ def with_scores_on(
         data: task -> where its data lies, if not on the Hub.
         evaluate: the command of evaluate.py.
         failed: told (run and task, reason) of each score that cannot be made; the others are.
+        plugin_files: run directory -> the file that registers its task or model. What a run itself says of one
+            is not asked: a stranger's run must not choose what is executed.
     """
     scored = []
     for own in compared:
@@ -37,7 +40,8 @@ def with_scores_on(
             if task == own.run.task:
                 continue
             try:
-                results = _evaluate(own.run.directory, task, data.get(task), evaluate)
+                plugin_file = plugin_files.get(own.run.directory.path)
+                results = _evaluate(own.run.directory, task, data.get(task), evaluate, plugin_file)
                 elsewhere[task] = {str(results["name"]).rpartition("-")[2]: results}
             except ValueError as error:
                 failed(f"{own.run.name} on {task}", str(error))
@@ -45,13 +49,21 @@ def with_scores_on(
     return scored
 
 
-def _evaluate(run: RunDirectory, task: str, data_dir: str | None, evaluate: Sequence[str]) -> dict[str, Any]:
-    path: Path = run.evaluations / f"{task}.json"
-    if not path.is_file() or path.stat().st_mtime < run.metrics_json.stat().st_mtime:
-        place = ["--data-dir", data_dir] if data_dir else []
-        command = [*evaluate, str(run.path), "--task", task, *place, "--output", str(path)]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise ValueError(words[-1].removeprefix("error: "))
+def _evaluate(
+    run: RunDirectory, task: str, data_dir: str | None, evaluate: Sequence[str], plugin_file: str | None
+) -> dict[str, Any]:
+    path: Path = run.evaluations / f"on-{task}.json"
+    place = str(Path(data_dir).absolute()) if data_dir else None
+    if path.is_file() and path.stat().st_mtime >= run.metrics_json.stat().st_mtime:
+        kept = read_json(path)
+        if (kept.get("task"), kept.get("data_dir")) == (task, place):
+            return kept
+    given = {"--task": task, "--data-dir": place, "--plugin-file": plugin_file, "--output": str(path)}
+    flags = [word for flag, value in given.items() if value for word in (flag, value)]
+    done = subprocess.run(
+        [*evaluate, str(run.path), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ValueError(words[-1].removeprefix("error: "))
     return read_json(path)

@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from registry import tasks
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "reports"))
+from fixture_runs import write_run
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
@@ -68,6 +73,9 @@ def test_every_shipped_grid_is_valid(compare, path: Path) -> None:
     assert "waiting" in result.output
 
 
+GRID = ("--tasks", "demo", "--models", "tiny")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -75,10 +83,21 @@ def test_every_shipped_grid_is_valid(compare, path: Path) -> None:
         (("--tasks", "demoo", "--models", "tiny"), "unknown task 'demoo'"),
         (("--tasks", "demo", "--models", "tiny", "--set", "learning_rat=1"), "did you mean learning_rate"),
         (("--tasks", "demo", "--models", "tiny", "--set", "epochs"), "expected NAME=VALUE"),
-        (("--tasks", "demo", "--models", "tiny", "--seeds", "a"), "'a' is not a number"),
+        (("--tasks", "demo", "--models", "tiny", "--seeds", "a"), "'a' is not a whole number"),
         (("--grid", "missing.yaml"), "--grid missing.yaml"),
         (("nowhere",), "nowhere: no run.json"),
-        (("nowhere", "--seeds", "1"), "--seeds makes a grid"),
+        (("nowhere", "--seeds", "1"), "--seeds is for a grid"),
+        (("nowhere", "--grid", "grid.yaml"), "--grid is for a grid"),
+        (("nowhere", "--set", "epochs=1"), "--set is for a grid"),
+        (("nowhere", "--checkpoint", "minilm=/m"), "--checkpoint is for a grid"),
+        (("nowhere", "--devices", "0"), "--devices is for a grid"),
+        (("nowhere", "--config-file", "x.yaml"), "--config-file is for a grid"),
+        (("nowhere", "--dry-run"), "--dry-run is for a grid"),
+        (("nowhere", "--data", "imdb=/d", "--evaluate-on", "sst2"), "--data imdb=…: nothing would read it"),
+        ((*GRID, "--data", "imbd=/d"), "--data imbd=…: nothing would read it; this comparison has demo"),
+        ((*GRID, "--config-file", "nowhere.yaml", "--dry-run"), "--config-file nowhere.yaml: no such file"),
+        ((*GRID, "--evaluate-on", "sst3", "--dry-run"), "unknown task 'sst3'"),
+        ((*GRID, "--plugin-file", "nowhere.py", "--dry-run"), "--plugin-file nowhere.py: No such file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(compare, arguments, message) -> None:
@@ -86,6 +105,29 @@ def test_bad_input_is_one_line_and_exit_code_2(compare, arguments, message) -> N
     assert result.exit_code == 2
     assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("given", [("--plugin-file", "moods.py"), ("--set", "plugin_file=moods.py")])
+def test_a_task_of_one_file_is_compared(
+    compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(tasks.REGISTRY, "_local", {})
+    lines = (
+        "from registry.tasks import register",
+        "from registry.tasks.classification import Classification",
+        'register("moods")(Classification(description="Two moods", labels=("negative", "positive")))',
+    )
+    (tmp_path / "moods.py").write_text("\n".join(lines))
+    result = compare("--tasks", "moods", "--models", "bow", *given, "--dry-run")
+    assert (result.exit_code, result.output) == (0, "waiting    moods · bow\n")
+
+
+def test_a_metric_that_no_run_has_is_named_with_those_there_are(compare, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, rows=40) for name in ("a", "b")]
+    result = compare(*runs, "--metric", "nosuch")
+    assert result.exit_code == 2
+    assert result.output.startswith("error: --metric nosuch: the runs have accuracy, ")
+    assert compare(*runs, "--metric", "f1").exit_code == 0
 
 
 @pytest.mark.slow
