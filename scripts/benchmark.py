@@ -83,17 +83,17 @@ def train(
 @friendly
 def serve(run: str, clients: str, seconds: float, requests: int, file: str | None, overload: float, slots: int) -> None:
     """Start serve.py on RUN on this machine, with and without micro-batching, and put load on it."""
-    from registry.benchmarking.service import measure_offline, measure_overload, measure_service, texts_of
+    from registry.benchmarking.service import items_of, measure_offline, measure_overload, measure_service
 
     if not all(number.strip().isdecimal() and int(number) > 0 for number in clients.split(",")):
         raise ValueError(f"--clients {clients}: give whole numbers, such as 1,8,64")
     numbers = [int(number) for number in clients.split(",")]
-    texts = texts_of(Path(run), file)
+    items = items_of(Path(run), file)
     command = [sys.executable, str(Path(__file__).parent / "serve.py"), run]
-    rows = measure_service(command, texts, numbers, seconds=seconds, requests=requests)
-    _show_service(rows, measure_offline(Path(run), texts, seconds=seconds))
+    rows = measure_service(command, items, numbers, seconds=seconds, requests=requests)
+    _show_service(rows, measure_offline(Path(run), items, seconds=seconds))
     if overload:
-        _show_overload(measure_overload(command, texts, slots, calm=seconds, seconds=overload))
+        _show_overload(measure_overload(command, items, slots, calm=seconds, seconds=overload))
 
 
 @main.command(hidden=True)

@@ -18,40 +18,49 @@ from typing import Any
 
 import psutil
 
+from registry.run_directory import RunDirectory
+from registry.runs import load_run, read_record, registered
 from registry.serving.load import MOST_CLIENTS, MOST_REQUESTS, put_load
+from registry.serving.service import Item
 
 START_SECONDS = 120.0
 OVERLOAD = 10
 TEXTS = 512
 
 
-def texts_of(run: Path, file: str | None) -> list[str]:
-    """Texts to send: the lines of `file`, else of the run's saved validation predictions.
+def items_of(run: Path, file: str | None) -> list[Item]:
+    """What to send: the lines of `file`, else what the task reads of the run's saved validation predictions.
 
     Raises:
-        ValueError: neither is there.
+        ValueError: neither is there, or it is empty, or the task reads more of a row than a line can hold.
     """
+    directory = RunDirectory(run)
+    task, _ = registered(read_record(directory))
+    names = list(task.inputs())
+    if file is not None and len(names) > 1:
+        raise ValueError(f"--file {file}: a line is one text, and this run reads {' and '.join(names)}; leave it out")
+    path = Path(file) if file is not None else directory.predictions / "validation.jsonl"
+    items: list[Item] = []
     try:
-        if file is not None:
-            texts = Path(file).read_text(encoding="utf-8").splitlines()
-        else:
-            lines = (run / "predictions" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines]
-            texts = [row["text"] if "text" in row else row["question"] for row in rows]
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{file or run}: no texts to send ({error}); give a file of lines with --file") from None
-    return [text for text in texts if text.strip()][:TEXTS]
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.strip():
+                items.append(line if file is not None else {name: json.loads(line)[name] for name in names})
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: no texts to send ({error}); give a file of lines with --file") from None
+    if not items:
+        raise ValueError(f"{path}: no texts to send (it is empty); give a file of lines with --file")
+    return items[:TEXTS]
 
 
 def measure_service(
-    command: Sequence[str], texts: Sequence[str], clients: Sequence[int], *, seconds: float, requests: int
+    command: Sequence[str], items: Sequence[Item], clients: Sequence[int], *, seconds: float, requests: int
 ) -> list[dict[str, Any]]:
     """One row for each way of serving and number of clients: requests/s, p50 and p99 (seconds), statuses."""
     rows = []
     for batching in (True, False):
         with served([*command, "--batching" if batching else "--no-batching"]) as (address, _):
             for number in clients:
-                bodies = _bodies(texts)
+                bodies = _bodies(items)
                 found = put_load(address, "/predict", bodies, clients=number, requests=requests, seconds=seconds)
                 rows.append(
                     {
@@ -67,7 +76,7 @@ def measure_service(
 
 
 def measure_overload(
-    command: Sequence[str], texts: Sequence[str], slots: int, *, calm: float, seconds: float
+    command: Sequence[str], items: Sequence[Item], slots: int, *, calm: float, seconds: float
 ) -> dict[str, Any]:
     """A service at its limit, with as many clients as it has slots, and then asked for ten times what it answered.
 
@@ -80,12 +89,12 @@ def measure_overload(
     """
     with served([*command, "--max-requests", str(slots)]) as (address, process):
         memory = [_megabytes(process)]
-        limit = put_load(address, "/predict", _bodies(texts), clients=slots, requests=MOST_REQUESTS, seconds=calm)
+        limit = put_load(address, "/predict", _bodies(items), clients=slots, requests=MOST_REQUESTS, seconds=calm)
         memory.append(_megabytes(process))
         overload = put_load(
             address,
             "/predict",
-            _bodies(texts),
+            _bodies(items),
             clients=min(OVERLOAD * slots, MOST_CLIENTS),
             requests=MOST_REQUESTS,
             seconds=seconds,
@@ -95,12 +104,10 @@ def measure_overload(
     return {"limit": limit, "overload": overload, "memory": memory}
 
 
-def measure_offline(run: Path, texts: Sequence[str], *, seconds: float) -> float:
-    """Texts a second that `predict.py` answers: the same texts again and again, in chunks as it reads them."""
-    from registry.runs import load_run
-
+def measure_offline(run: Path, items: Sequence[Item], *, seconds: float) -> float:
+    """Texts a second that `predict.py` answers: the same ones again and again, in chunks as it reads them."""
     loaded = load_run(run)
-    chunk = (list(texts) * (1 + 4096 // len(texts)))[:4096]
+    chunk = (list(items) * (1 + 4096 // len(items)))[:4096]
     loaded.predict(chunk[:256])
     started, answered = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
@@ -108,8 +115,8 @@ def measure_offline(run: Path, texts: Sequence[str], *, seconds: float) -> float
     return answered / (time.perf_counter() - started)
 
 
-def _bodies(texts: Sequence[str]) -> list[dict[str, object]]:
-    return [{"texts": [text]} for text in texts]
+def _bodies(items: Sequence[Item]) -> list[dict[str, object]]:
+    return [{"texts": [item]} for item in items]
 
 
 def _megabytes(process: subprocess.Popen[bytes]) -> float:

@@ -1,11 +1,14 @@
 """What a load on a served run reports."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from registry.benchmarking.service import measure_offline, measure_overload, measure_service, texts_of
+from registry import load_run
+from registry.benchmarking.service import items_of, measure_offline, measure_overload, measure_service
 
 SERVE = Path(__file__).parents[2] / "scripts" / "serve.py"
 
@@ -15,7 +18,7 @@ def test_a_served_run_answers_every_request_under_load(make_run, tmp_path):
     run = make_run("demo", "tiny")
     lines = tmp_path / "texts.txt"
     lines.write_text("the film was great\n\nthe meal was never good\n")
-    texts = texts_of(run, str(lines))
+    texts = items_of(run, str(lines))
     assert texts == ["the film was great", "the meal was never good"]
     rows = measure_service([sys.executable, str(SERVE), str(run)], texts, [1, 4], seconds=20, requests=40)
     assert [(row["batching"], row["clients"]) for row in rows] == [(True, 1), (True, 4), (False, 1), (False, 4)]
@@ -39,6 +42,35 @@ def test_offline_is_a_rate(make_run):
     assert measure_offline(make_run(), ["a good film", "not bad"], seconds=0.1) > 0
 
 
-def test_no_texts_is_said(tmp_path):
-    with pytest.raises(ValueError, match="give a file of lines with --file"):
-        texts_of(tmp_path, None)
+def saved(run: Path, copy: Path, row: dict) -> Path:
+    """A copy of the run with this validation prediction."""
+    shutil.copytree(run, copy)
+    (copy / "predictions").mkdir()
+    (copy / "predictions" / "validation.jsonl").write_text(f"{json.dumps(row)}\n")
+    return copy
+
+
+def test_saved_rows_are_sent_with_all_that_the_task_reads(make_run, tmp_path):
+    (tmp_path / "pairs.csv").write_text("text,text_pair,label\n" + "a,b,yes\nc,d,no\n" * 20)
+    path = make_run("classification", train_file=str(tmp_path / "pairs.csv"), text_pair_column="text_pair")
+    row = {"row": 0, "text": "a good film", "text_pair": "not bad", "label": "yes", "prediction": "no", "score": 0.7}
+    items = items_of(saved(path, tmp_path / "run", row), None)
+    assert items == [{"text": "a good film", "text_pair": "not bad"}]
+    assert load_run(path).predict(items)[0]["label"] in ("yes", "no")
+    with pytest.raises(ValueError, match="a line is one text, and this run reads text and text_pair"):
+        items_of(path, str(tmp_path / "pairs.csv"))
+
+
+def test_rows_of_words_are_sent_as_words(make_run, tmp_path):
+    row = {"row": 0, "tokens": ["Ada", "left"], "tags": ["O", "O"], "text": "Ada left", "label": [], "prediction": []}
+    assert items_of(saved(make_run("demo-ner"), tmp_path / "run", row), None) == [{"tokens": ["Ada", "left"]}]
+
+
+def test_no_texts_is_said(make_run, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    path = make_run("demo-qa")
+    for file in (None, str(tmp_path / "nowhere.txt"), str(tmp_path / "empty.txt")):
+        with pytest.raises(ValueError, match=r"no texts to send.* give a file of lines with --file"):
+            items_of(path, file)
+    with pytest.raises(ValueError, match="'question'"):
+        items_of(saved(path, tmp_path / "run", {"row": 0, "prediction": "x"}), None)
