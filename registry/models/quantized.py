@@ -52,19 +52,17 @@ def dequantized_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _quantized(linear: nn.Linear, kind: str) -> nn.Module:
-    from bitsandbytes.nn.modules import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+    if kind == "int8":
+        from registry.models.int8_linear import Int8Linear
+
+        return Int8Linear(linear)
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
 
     shape = (linear.in_features, linear.out_features)
-    made: Any
-    if kind == "int8":
-        made = Linear8bitLt(*shape, bias=linear.bias is not None, has_fp16_weights=False)
-        made.weight = Int8Params(linear.weight.data, requires_grad=False, has_fp16_weights=False)
-    else:
-        # Scales stay float32 (no double quantisation): quantising what was dequantised gives the same bits.
-        made = Linear4bit(*shape, bias=linear.bias is not None, quant_type="nf4", compress_statistics=False)
-        made.weight = Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=False)
-    if linear.bias is not None:
-        made.bias = linear.bias
+    # Scales stay float32 (no double quantisation): quantising what was dequantised gives the same bits.
+    made: Any = Linear4bit(*shape, bias=linear.bias is not None, quant_type="nf4", compress_statistics=False)
+    made.weight = Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=False)
+    made.bias = linear.bias
     return made.to("cpu")  # this is when bitsandbytes quantises
 
 
@@ -73,8 +71,8 @@ def _dequantized(part: Any) -> Tensor:
     from bitsandbytes.nn.modules import Linear8bitLt
 
     weight = part.weight
-    if isinstance(part, Linear8bitLt):  # the first forward pass moves the scales from the weight to the map
-        scales: Any = weight.SCB if weight.SCB is not None else part.state.SCB
+    if isinstance(part, Linear8bitLt):
+        scales: Any = part.state.SCB
         return int8_vectorwise_dequant(weight.data, scales).float()
     return dequantize_4bit(weight.data, weight.quant_state).float()
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,6 +93,25 @@ def test_eight_and_four_bits_leave_embeddings_and_head_alone() -> None:
         _, _, _, module = build(SEQUENCE_CLASSIFICATION, Adapters(lora_rank=4, quantize=kind))
         assert module.bert.encoder.layer[0].attention.self.query.base_layer.weight.dtype == kept
         assert module.classifier.weight.dtype == module.bert.embeddings.word_embeddings.weight.dtype == torch.float32
+
+
+def test_scales_and_weights_in_eight_bits_move_with_the_model() -> None:
+    from registry.models.quantized import _quantized
+
+    torch.manual_seed(0)
+    made = _quantized(torch.nn.Linear(8, 4), "int8")
+    model, inputs = torch.nn.Sequential(made), torch.randn(3, 8)
+    for computed in (False, True):  # before the first forward pass and after it
+        if computed:
+            before = model(inputs)
+        scales, moved = made.state.SCB, []
+        made.state.SCB = SimpleNamespace(to=lambda device, scales=scales, moved=moved: moved.append(device) or scales)
+        model._apply(torch.clone)  # what a model's `to` does with the parameters of its parts
+        assert moved == [made.weight.device]
+        assert made.state.SCB is scales
+        assert made.state.CB.data_ptr() == made.weight.data_ptr()
+        assert made.weight.CB is made.weight.SCB is None  # else the next forward pass would take these
+    assert torch.equal(model(inputs), before)
 
 
 def test_nf4_of_what_was_nf4_is_the_same() -> None:
