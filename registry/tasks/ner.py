@@ -19,7 +19,7 @@ from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import closest, map_column, refuse_unread
 from registry.tasks.entities import OUTSIDE, SCHEMES, entities_in, entity_scores, guess_scheme, spans, to_bio
 from registry.tasks.tokens import frame_of, pad, pad_column, room_for
-from registry.tasks.words import joined_words, split_words, windows, word_pieces
+from registry.tasks.words import are_characters, joined_words, split_words, windows, word_pieces
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -72,6 +72,8 @@ class Ner(Task):
         types = self.types or tuple(sorted(found))
         if not types:
             raise ValueError("train has no entities: nothing to learn")
+        if not self.characters and are_characters(raw["train"]["tokens"][:1000]):
+            raise ValueError("the tokens of train are single characters; say --task-option characters=true")
         return Head(TOKEN_CLASSIFICATION, (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI")))
 
     def encode(
@@ -96,8 +98,9 @@ class Ner(Task):
                     inputs += kept[word]
                     targets += [labels[word] if owned else IGNORE, *[IGNORE] * rest]
                     words += [word if owned else -1, *[-1] * rest]
-                before, after = len(frame.prefix), len(frame.suffix)
-                columns["input_ids"].append(frame.around(inputs))
+                framed, before = frame.around(inputs), len(frame.prefix)
+                after = len(framed) - before - len(inputs)
+                columns["input_ids"].append(framed)
                 columns["labels"].append([*[IGNORE] * before, *targets, *[IGNORE] * after])
                 columns["words"].append([*[-1] * before, *words, *[-1] * after])
                 columns["row"].append(row)

@@ -23,12 +23,14 @@ class Frame:
     Args:
         prefix, middle, suffix: special token ids; `middle` is empty for single texts.
         type_ids: token types of (prefix, first, middle, second, suffix); None where the model has none.
+        stand_in: the only id of a text without tokens where nothing is put around it: no model takes none.
     """
 
     prefix: list[int]
     middle: list[int]
     suffix: list[int]
     type_ids: tuple[list[int], int, list[int], int, list[int]] | None
+    stand_in: int
 
     @property
     def size(self) -> int:
@@ -37,13 +39,13 @@ class Frame:
 
     def around(self, first: Sequence[int], second: Sequence[int] = ()) -> list[int]:
         """Token ids with the special ones in place."""
-        return [*self.prefix, *first, *self.middle, *second, *self.suffix]
+        return [*self.prefix, *first, *self.middle, *second, *self.suffix] or [self.stand_in]
 
     def types(self, first: int, second: int) -> list[int]:
         """Token types of a framed pair with these content lengths."""
         assert self.type_ids is not None
         before, a, between, b, after = self.type_ids
-        return [*before, *[a] * first, *between, *[b] * second, *after]
+        return [*before, *[a] * first, *between, *[b] * second, *after] or [a]
 
 
 _FRAMES: weakref.WeakKeyDictionary[Any, dict[bool, Frame]] = weakref.WeakKeyDictionary()
@@ -75,9 +77,14 @@ def _probed(tokenizer: PreTrainedTokenizerBase, pair: bool) -> Frame:
     ids, types = encoded["input_ids"], encoded.get("token_type_ids")
     cuts = (slice(0, first[0]), slice(first[-1] + 1, second[0]), slice(second[-1] + 1, None))
     if not pair:
-        return Frame(ids[cuts[0]], [], ids[cuts[1]], None)
+        return Frame(ids[cuts[0]], [], ids[cuts[1]], None, stand_in(tokenizer))
     kept = types and (types[cuts[0]], types[first[0]], types[cuts[1]], types[second[0]], types[cuts[2]])
-    return Frame(ids[cuts[0]], ids[cuts[1]], ids[cuts[2]], kept or None)
+    return Frame(ids[cuts[0]], ids[cuts[1]], ids[cuts[2]], kept or None, stand_in(tokenizer))
+
+
+def stand_in(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The id for a text or a word of which the tokenizer makes no token."""
+    return tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
 
 
 def room_for(frame: Frame, limits: Limits) -> int:

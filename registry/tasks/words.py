@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.tasks.tokens import stand_in
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -44,12 +46,11 @@ def word_pieces(
     lead = " " if spaced and _space_matters(tokenizer) else ""
     encoded = tokenizer([lead + word for word in distinct], add_special_tokens=False, verbose=False)["input_ids"]
     bare = None if spaced else tokenizer.get_vocab().get("▁")
-    nothing = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.pad_token_id
     pieces = {}
     for word, ids in zip(distinct, encoded, strict=True):
         # A SentencePiece space of its own before a character would be where its label goes.
         kept = ids[1:] if len(ids) > 1 and ids[0] == bare else ids
-        pieces[word] = kept or [nothing]
+        pieces[word] = kept or [stand_in(tokenizer)]
     return [[pieces[word] for word in words] for words in sentences]
 
 
@@ -89,6 +90,12 @@ def split_words(text: str, characters: bool = False) -> tuple[list[str], list[in
     """Words (or single characters) of a text, and where in it each begins."""
     found = list((_CHARACTER if characters else _WORD).finditer(text))
     return [match.group() for match in found], [match.start() for match in found]
+
+
+def are_characters(sentences: Sequence[Sequence[str]]) -> bool:
+    """Whether the tokens are single characters, but for the numbers and foreign words that some files keep whole."""
+    lengths = [len(token) for tokens in sentences for token in tokens]
+    return sum(length == 1 for length in lengths) > 0.9 * len(lengths)
 
 
 def joined_words(words: Sequence[str], spaced: bool) -> tuple[str, list[int]]:

@@ -56,6 +56,27 @@ def test_windows_join_to_the_whole(any_tokenizer: PreTrainedTokenizerBase, max_l
     assert [row["tags"] for row in decoded] == examples["tags"]
 
 
+def test_tokens_of_single_characters_must_be_said_to_be_characters() -> None:
+    tokens = [list("我爱北京天安门。"), ["2", "0", "0", "3", "年", "在", "NATO", "总", "部"]] * 10
+    tags = [["O", "O", "B-LOC", "I-LOC", "I-LOC", "I-LOC", "I-LOC", "O"], ["O"] * 6 + ["B-ORG", "O", "O"]] * 10
+    raw = DatasetDict(train=Dataset.from_dict({"tokens": tokens, "tags": tags, "row": range(20)}))
+    with pytest.raises(
+        ValueError, match=r"^the tokens of train are single characters; say --task-option characters=true$"
+    ):
+        Ner().head(raw)
+    assert len(Ner(characters=True).head(raw).labels) == 5
+
+
+def test_a_sentence_of_no_words_has_no_tags_whatever_the_tokenizer() -> None:
+    from tokenizers_of_all_kinds import gpt2
+
+    task, examples = Ner(), {"tokens": [[], ["John"]], "tags": [[], ["B-PER"]], "row": [3, 4]}
+    made = batches(task, examples, gpt2(), 16)
+    assert all(batch["inputs"]["input_ids"].shape == batch["labels"].shape == batch["words"].shape for batch in made)
+    joined = task.join([perfect(task, batch) for batch in made])
+    assert [len(tags) for tags in joined["predictions"]] == [0, 1]
+
+
 def test_a_word_longer_than_a_window_keeps_its_tag_and_says_so(tokenizer: PreTrainedTokenizerBase) -> None:
     task = Ner()
     examples = {"tokens": [["John", "Smith" * 12, "York"]], "tags": [["B-PER", "O", "B-LOC"]], "row": [0]}

@@ -69,3 +69,13 @@ def test_a_frame_of_nothing() -> None:
     from tokenizers_of_all_kinds import gpt2
 
     assert frame_of(gpt2()).size == 0
+
+
+@pytest.mark.parametrize("pairs", [None, ["", "b"]])
+def test_an_empty_text_is_a_token_where_nothing_is_put_around_it(pairs: list[str] | None) -> None:
+    from tokenizers_of_all_kinds import gpt2
+
+    tokenizer = gpt2()
+    encoded = encode_texts(tokenizer, ["", ""], pairs, Limits(8))
+    b = tokenizer("b")["input_ids"]
+    assert encoded["input_ids"] == [[tokenizer.unk_token_id], b if pairs else [tokenizer.unk_token_id]]
