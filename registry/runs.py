@@ -192,7 +192,7 @@ def registered(record: Record) -> tuple[Task, ModelSpec]:
     options = resolve(record.options, {}, {}).options
     # Whether a base may bring code is for the person who loads the run to say, not for the run.
     source = dataclasses.replace(record.source, trust_remote_code=False)
-    spec = adapted(with_options(spec, record.model.options), source, options.adapters)
+    spec = adapted(with_options(spec, record.model.options).for_inference(), source, options.adapters)
     return with_options(task, record.task.options).for_columns(source_of(options.data).columns), spec
 
 

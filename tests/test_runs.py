@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from registry import load_run
+from registry.models.adapters import unadapted
 from registry.run_directory import Record, RunDirectory, read_json, tidy, write_json, write_run
 from registry.runs import read_record
 
@@ -32,6 +33,21 @@ def test_a_record_reads_what_it_wrote(make_run):
     assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
     assert record.head.labels == ("negative", "positive")
     assert record.versions["torch"]
+
+
+@pytest.mark.parametrize("lora_rank", [None, 4])
+def test_a_model_trained_with_flash_attention_is_loaded_without(tmp_path, make_run, lora_rank):
+    """It computes neither in float32 nor on a CPU, and a published base below adapters is built, not loaded."""
+    path = tmp_path / "run"
+    shutil.copytree(make_run(), path)
+    before = load_run(path, device="cpu").predict(["a moving film"])
+    values = read_json(path / "run.json")
+    values["model"]["options"]["attention"] = "flash_attention_2"
+    values["options"] |= {"attention": "flash_attention_2", "lora_rank": lora_rank}
+    write_json(path / "run.json", values)
+    run = load_run(path, device="cpu")
+    assert unadapted(run.spec).attention == run.model.config._attn_implementation == "sdpa"
+    assert run.predict(["a moving film"]) == before
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path):

@@ -134,3 +134,7 @@ class ModelSpec(abc.ABC):
             ValueError: a model of this kind always starts anew.
         """
         raise ValueError(f"{directory.parent}: a model of this kind cannot be trained further; give its name instead")
+
+    def for_inference(self) -> ModelSpec:
+        """The spec that loads a trained model for any device and precision: without kernels that suit only some."""
+        return self

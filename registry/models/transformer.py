@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from registry.models.head_plans import HeadPlan
 
+FLASH = "flash_attention_2"
 HEADS = (SEQUENCE_CLASSIFICATION, TOKEN_CLASSIFICATION, MASKED_LM)
 
 
@@ -142,6 +143,10 @@ class Transformer(ModelSpec):
         """The spec without what a model is born with: sizes and vocabulary are those of the directory."""
         return dataclasses.replace(self, vocabulary="", reinit_layers=0, config={})
 
+    def for_inference(self) -> Transformer:
+        """The spec without flash attention, which computes neither in float32 nor on a CPU: SDPA gives the same."""
+        return self if self.attention != FLASH else dataclasses.replace(self, attention="sdpa")
+
     def _source(self, source: ModelSource) -> ModelSource:
         if source.path:
             return source
@@ -150,8 +155,8 @@ class Transformer(ModelSpec):
         return dataclasses.replace(source, path=self.architecture, from_scratch=True)
 
     def _config(self, source: ModelSource) -> PreTrainedConfig:
-        if not self._has_attention():  # a trained model, which is loaded, does without
-            raise ValueError("--attention flash_attention_2 needs an NVIDIA GPU and pip install flash-attn; use sdpa")
+        if self.attention == FLASH:
+            _check_flash()
         config = read_config(source, self.config, [option.name for option in describe_options(self)[:-1]])
         if self.dropout is not None:
             set_dropout(config, self.dropout)
@@ -161,13 +166,8 @@ class Transformer(ModelSpec):
         return config
 
     def _set_attention(self, config: PreTrainedConfig) -> None:
-        if self.attention != "auto" and self._has_attention():
+        if self.attention != "auto":
             config._attn_implementation = self.attention
-
-    def _has_attention(self) -> bool:
-        from transformers.utils.import_utils import is_flash_attn_2_available
-
-        return self.attention != "flash_attention_2" or bool(is_flash_attn_2_available())
 
     def _saved(self, directory: Path) -> ModelSource:
         return ModelSource(path=str(directory), trust_remote_code=self.trust_remote_code)
@@ -176,6 +176,13 @@ class Transformer(ModelSpec):
         from registry.models.head_plans import plan_head
 
         return plan_head(config, head, source, pooling=self.pooling, hidden=self.head_hidden, dropout=self.dropout)
+
+
+def _check_flash() -> None:
+    from transformers.utils.import_utils import is_flash_attn_2_available
+
+    if not is_flash_attn_2_available():
+        raise ValueError(f"--attention {FLASH} needs an NVIDIA GPU and pip install flash-attn; use sdpa")
 
 
 def _fitted(

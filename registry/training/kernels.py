@@ -45,6 +45,19 @@ def compile_module(module: nn.Module, *, zero_stage: int) -> None:
     module.compile(dynamic=True)
 
 
+def check_attention(module: nn.Module, precision: str, device: str) -> None:
+    """ValueError where flash attention would meet float32 or a CPU, neither of which its kernels know.
+
+    Args:
+        precision: of autocast: "fp16", "bf16" or "no".
+    """
+    if describe_attention(module).startswith("flash_attention") and (precision == "no" or device == "cpu"):
+        raise ValueError(
+            "--attention flash_attention_2 computes only in fp16 and bf16 and on a GPU: "
+            "take --precision bf16, or --attention sdpa"
+        )
+
+
 def describe_attention(module: nn.Module) -> str:
     """The attention implementation, and for SDPA on a GPU the kernels that it may choose from; empty where none."""
     config = getattr(find_backbone(module)[1], "config", None)

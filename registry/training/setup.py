@@ -19,7 +19,7 @@ from registry.training.embedding_rows import choose_rows
 from registry.training.engine_start import micro_batch_size
 from registry.training.engines import check_quantized, is_sharded, prepare_model, zero_stage
 from registry.training.evaluation import Scorer
-from registry.training.kernels import checkpoint_activations, compile_module, suit_processor
+from registry.training.kernels import check_attention, checkpoint_activations, compile_module, suit_processor
 from registry.training.objectives import Objective
 from registry.training.optimizers import build_optimizer
 from registry.training.param_groups import build_param_groups, describe_groups
@@ -84,6 +84,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     options = job.options
     check_quantized(accelerator, options.adapters.quantize)
     module = build_module(job)
+    check_attention(module, precision.mixed, accelerator.device.type)
     if options.kernels.packing:
         allow_packing(job, module)
     rows = choose_rows(job, module, accelerator)

@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from registry.training.estimate import SavedActivations
-from registry.training.kernels import checkpoint_activations, compile_module, describe_attention
+from registry.training.kernels import check_attention, checkpoint_activations, compile_module, describe_attention
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 3, "vocab_size": 50}
 INPUTS = {"input_ids": torch.arange(40).reshape(4, 10), "attention_mask": torch.ones(4, 10, dtype=torch.long)}
@@ -41,6 +41,16 @@ def test_an_architecture_that_cannot_be_checkpointed_is_named() -> None:
 def test_attention_is_named_where_there_is_any() -> None:
     assert describe_attention(bert()) in ("sdpa", "eager") or describe_attention(bert()).startswith("sdpa (")
     assert describe_attention(torch.nn.LSTM(2, 2)) == ""
+
+
+def test_flash_attention_computes_in_half_precisions_on_a_gpu_alone() -> None:
+    model = bert()
+    check_attention(model, "no", "cpu")
+    model.config._attn_implementation_internal = "flash_attention_2"
+    check_attention(model, "bf16", "cuda")
+    for precision, device in (("no", "cuda"), ("bf16", "cpu")):
+        with pytest.raises(ValueError, match="--attention flash_attention_2 computes only in fp16 and bf16"):
+            check_attention(model, precision, device)
 
 
 def test_zero3_cannot_be_compiled() -> None:
