@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from registry.training.fsdp import as_cut, cut_again, piece, pieces_suffix
+from registry.training.optimizers import page_again
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -62,6 +63,7 @@ def load_engine_state(folder: Path, setup: Setup) -> None:
         for name, tensor in trained_tensors(setup.module).items():
             piece(tensor).copy_(saved[name])
         setup.optimizer.load_state_dict(_load_optimizer(folder, suffix, setup.optimizer))
+        page_again(setup.optimizer)
     if setup.average is not None:
         setup.average.load_state_dict(load_file(folder / f"average{suffix}.safetensors"))
     rest = json.loads((folder / "schedule.json").read_text(encoding="utf-8"))
@@ -79,6 +81,12 @@ def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
     kept = {name: p.data for name, p in module.named_parameters() if p.requires_grad}
     persistent = module.state_dict(keep_vars=True)
     return kept | {name: b for name, b in module.named_buffers() if name in persistent}
+
+
+def weight_norm(module: nn.Module) -> Tensor:
+    """The norm of the trained weights that this process holds; not finite where one of them is not."""
+    cut_again(module)
+    return nn.utils.get_total_norm([piece(p) for p in module.parameters() if p.requires_grad])
 
 
 @contextmanager
@@ -129,7 +137,7 @@ def _save_optimizer(folder: Path, suffix: str, state: Mapping[str, Any]) -> None
     tensors: dict[str, Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
-        for name, value in values.items():
+        for name, value in _flat(values):
             if isinstance(value, Tensor):
                 tensors[f"{index}.{name}"] = value
             else:
@@ -137,6 +145,12 @@ def _save_optimizer(folder: Path, suffix: str, state: Mapping[str, Any]) -> None
     save_file(_contiguous(tensors), folder / f"optimizer{suffix}.safetensors")
     rest = {"state": plain, "param_groups": state["param_groups"]}
     (folder / f"optimizer{suffix}.json").write_text(json.dumps(rest), encoding="utf-8")
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The state of a parameter; what is quantised bitsandbytes wraps in a dictionary, and loads without it too."""
+    for name, value in values.items():
+        yield from value.items() if isinstance(value, Mapping) else [(name, value)]
 
 
 def _load_optimizer(folder: Path, suffix: str, optimizer: Optimizer) -> dict[str, Any]:
@@ -155,4 +169,11 @@ def _load_optimizer(folder: Path, suffix: str, optimizer: Optimizer) -> dict[str
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: piece(tensor).contiguous().cpu() for name, tensor in tensors.items()}
+    """The pieces on the host, each in memory of its own: 8-bit optimizers share a table between parameters."""
+    found: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        held = piece(tensor).contiguous().cpu()
+        found[name] = held.clone() if held.data_ptr() in taken else held
+        taken.add(held.data_ptr())
+    return found

@@ -38,6 +38,17 @@ def build_optimizer(name: str, groups: Groups, *, sharded: bool = False) -> Opti
     return BUILDERS[name](groups)
 
 
+def page_again(optimizer: Optimizer) -> None:
+    """Put state that was loaded back where a paged optimizer keeps it: bitsandbytes loads it as plain tensors."""
+    bare: Any = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+    if not getattr(bare, "is_paged", False):
+        return
+    for parameter, state in bare.state.items():
+        for name in ("state1", "state2"):
+            if name in state:
+                state[name] = bare.get_state_buffer(parameter, dtype=state[name].dtype).copy_(state[name])
+
+
 def _adamw(groups: Groups) -> Optimizer:
     devices = {p.device.type for group in groups for p in group["params"]}
     fused = devices <= {"cpu", "cuda", "mps", "xpu"}  # one kernel a group, five times faster than foreach on a CPU
