@@ -40,9 +40,9 @@ class RunLog:
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, update: int, epoch: float, split: str, values: Mapping[str, Any]) -> None:
-        """One line of metrics.jsonl, and a TensorBoard scalar for each number."""
+        """One line of metrics.jsonl, null where a number is not finite, and a TensorBoard scalar for each other one."""
         line = {"update": update, "epoch": round(epoch, 6), "split": split, **values}
-        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(finite(line), ensure_ascii=False, allow_nan=False) + "\n")
         self._file.flush()
         self.lines += 1
         numbers = dict(flat_numbers(values))
@@ -93,6 +93,15 @@ def read_log(directory: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def finite(value: Any) -> Any:
+    """A value with None in place of every number in it that is not finite: JSON has none for NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def flat_numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -1,5 +1,8 @@
 """metrics.jsonl: lines without gaps or doubles, also after a torn one."""
 
+import json
+
+import pytest
 from faults.kit import scalars
 
 from registry.run_log import RunLog, flat_numbers, read_log
@@ -37,6 +40,18 @@ def test_tensorboard_shows_no_value_twice_wherever_a_run_was_killed(tmp_path):
         "train/loss": [(2, 0.25)],
         "validation/loss": [(0, 1.0), (2, 0.25)],
     }
+
+
+def test_every_line_is_json_where_a_number_is_not_finite(tmp_path):
+    log = RunLog(tmp_path)
+    log.write(1, 0.1, "train", {"grad_norm": float("inf"), "loss": 0.5, "apart": {"f1": float("nan"), "all": [1.0]}})
+    log.close()
+    line = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=pytest.fail)
+    assert line == {
+        **{"update": 1, "epoch": 0.1, "split": "train"},
+        **{"grad_norm": None, "loss": 0.5, "apart": {"f1": None, "all": [1.0]}},
+    }
+    assert scalars(tmp_path) == {"train/loss": [(1, 0.5)]}
 
 
 def test_flat_numbers_walks_tables_and_leaves_out_what_is_not_a_number():

@@ -1,4 +1,4 @@
-"""The loss as it is logged, and the alarm when it is not finite: no waiting for the device."""
+"""The alarm when a loss, the norm of gradients or a weight is not finite: no waiting for the device."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-class LossWatch:
-    """Looks at each update's loss as soon as the device has computed it.
+class FiniteWatch:
+    """Looks at values of each update as soon as the device has computed them.
 
     On a CPU that is at once. On an accelerator the value is copied in the background, so that the
     update number in the message is exact although it is seen some updates later; `settle` waits.
@@ -19,10 +19,10 @@ class LossWatch:
         self._pending: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
         self.bad_update: int | None = None
 
-    def add(self, update: int, loss: Tensor) -> None:
-        """Watch the summed loss of an update."""
+    def add(self, update: int, value: Tensor) -> None:
+        """Watch a number of an update: its summed loss, the norm of its gradients."""
         event = None
-        value = loss.detach()
+        value = value.detach()
         if value.is_cuda:
             value = torch.empty((), dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
             event = torch.cuda.Event()

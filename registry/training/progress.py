@@ -17,12 +17,13 @@ from registry.trackers import open_trackers
 from registry.training.assembly import Job
 from registry.training.batches import Update
 from registry.training.checkpoints import Checkpoints
+from registry.training.engine_state import weight_norm
 from registry.training.engines import gathered_state
 from registry.training.evaluation import better
 from registry.training.fsdp import piece
 from registry.training.interruption import Interruption
 from registry.training.lock import RunLock
-from registry.training.losses import LossWatch
+from registry.training.losses import FiniteWatch
 from registry.training.resuming import interval, restore, write_checkpoint
 from registry.training.setup import Setup
 from registry.training.state import LoopState
@@ -71,7 +72,7 @@ class Progress:
         self.main = setup.accelerator.is_main_process
         self.log = RunLog(directory.path, state.logged, self._trackers()) if self.main else None
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
-        self.watch = LossWatch()
+        self.watch = FiniteWatch()
         self.interruption = Interruption(directory.path / "STOP")
         self.metric, self.minimize = selecting_metric(job)
         self._every_updates, self._every_seconds = interval(job.options.checkpoints.checkpoint_every)
@@ -95,7 +96,7 @@ class Progress:
         """Scored items of the coming update over all processes.
 
         Raises:
-            ValueError: the loss of an earlier update is not finite.
+            ValueError: the loss or the gradients of an earlier update are not finite.
             Interrupted: one of them was asked to stop.
         """
         bad = self.watch.bad_update is not None
@@ -118,6 +119,8 @@ class Progress:
         state.tokens += update.tokens
         state.skipped += skipped
         self.watch.add(state.update, self.window.loss)
+        if grad_norm is not None and not skipped:  # gradients that overflowed in fp16 have changed nothing
+            self.watch.add(state.update, piece(grad_norm))
         average = self.setup.average
         if average is not None and average.every_update:
             average.update()
@@ -159,12 +162,13 @@ class Progress:
         state = self.state
         every = self.job.options.evaluation.evaluate_every or self.setup.updates_per_epoch
         due = state.update % every == 0 or state.update == self.setup.total_updates
-        if not due or state.evaluated == state.update or not self.job.splits("validation"):
+        if not due or state.evaluated == state.update:
             return
-        self._settle()
-        self._tick()
-        self._evaluate()  # interrupted, it is due again when the run goes on
-        self._since = time.perf_counter()
+        self._settle(weights=True)  # without validation, too: the last weights are then the result
+        if self.job.splits("validation"):
+            self._tick()
+            self._evaluate()  # interrupted, it is due again when the run goes on
+            self._since = time.perf_counter()
 
     def _evaluate(self) -> None:
         """Score the weights, or their average, and save them where they are the best so far."""
@@ -229,7 +233,7 @@ class Progress:
 
     def _save(self) -> None:
         """Write a checkpoint; where the disk refuses it, the older ones stay."""
-        self._settle()
+        self._settle(weights=True)
         self._tick()
         self.sync()
         if self.log is not None:
@@ -255,8 +259,14 @@ class Progress:
         """Whether any process was asked to stop; the same answer everywhere."""
         return self.setup.control.any(self.interruption.requested())
 
-    def _settle(self) -> None:
-        """All losses so far are known to be finite when this returns."""
+    def _settle(self, *, weights: bool = False) -> None:
+        """All losses and gradients so far are known to be finite when this returns.
+
+        Args:
+            weights: these, too, as they are going to be saved: --clip-norm 0 leaves the norm of gradients unknown.
+        """
+        if weights:
+            self.watch.add(self.state.update, weight_norm(self.setup.module))
         self.watch.settle()
         if self.setup.control.any(self.watch.bad_update is not None):
             self._not_finite()
@@ -264,8 +274,8 @@ class Progress:
     def _not_finite(self) -> None:
         number = self.watch.bad_update or self.state.update
         raise ValueError(
-            f"the loss is not finite at update {number} (epoch {self.epochs:.2f}); nothing was saved after it. "
-            f"A lower --learning-rate, a longer --warmup or --precision fp32 may help"
+            f"loss or gradients are not finite at update {number} (epoch {self.epochs:.2f}); nothing was saved after "
+            f"it. A lower --learning-rate, a longer --warmup or --precision fp32 may help"
         )
 
     def _tick(self) -> None:

@@ -30,8 +30,8 @@ Strike = Callable[..., None]
 
 def strike(fault: str, *args: Any) -> None:
     """Let a fault of this process happen: signals, a file STOP, a disk that takes no more large files, a clock that
-    jumps, memory that is used up, an error that this process alone meets, or a loss that is not finite (where a
-    `Progress` is the first argument).
+    jumps, memory that is used up, an error that this process alone meets, a loss that is not finite (where a
+    `Progress` is the first argument) or an infinite gradient (where it is an `Accelerator`).
     """
     sys.stdout.flush()
     if fault == "full":
@@ -43,6 +43,9 @@ def strike(fault: str, *args: Any) -> None:
         raise ValueError("row 7 has no label")
     elif fault == "nan":
         args[0].window.loss.fill_(float("nan"))
+    elif fault == "inf":
+        parameters = [p for group in args[0]._optimizers[0].param_groups for p in group["params"]]
+        next(p.grad for p in parameters if p.grad is not None).view(-1)[0] = float("inf")
     elif fault == "clock":
         time.time = lambda: 0.0
     elif fault == "STOP":

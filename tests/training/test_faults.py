@@ -118,6 +118,18 @@ def test_a_full_disk_is_said_and_loses_nothing(folder):
     assert (folder / "going-on" / "metrics.json").is_file()
 
 
+@pytest.mark.parametrize("clip_norm", ["1", "0"])
+def test_an_infinite_gradient_is_said_and_spoils_no_weights_that_are_saved(folder, clip_norm):
+    run, extra = f"inf-{clip_norm}", ("--checkpoint-every", "1", "--keep", "9", "--clip-norm", clip_norm)
+    bad = request(run, phase="mid-accumulation", nth=4, fault="inf", extra=extra)
+    assert drive(folder, [bad]) == [2]
+    assert "loss or gradients are not finite at update 4 (epoch 0.80)" in (folder / "log").read_text()
+    assert saved(folder / run) == [1, 2, 3]
+    assert not (folder / run / "model").exists()  # although update 4 is the first one to be scored
+    assert drive(folder, [request(run, extra=extra), request(f"{run}-whole", extra=extra)]) == [0, 0]
+    assert differences(folder / f"{run}-whole", folder / run) == []
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
     assert drive(folder, [request("damaged", phase="schedule", nth=8)]) == [-9]
     kept = Checkpoints(folder / "damaged" / "checkpoints", Control(), main=True, keep=2)

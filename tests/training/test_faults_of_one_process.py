@@ -49,17 +49,18 @@ def complete(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rank", "fault", "message"),
+    ("rank", "fault", "phase", "message"),
     [
-        (0, "SIGKILL", None),  # nobody is left whose line is shown
-        (1, "SIGKILL", "another process of this run has ended without a word"),
-        (1, "memory", "process 1 of this run has ended: memory ran out; "),
-        (1, "error", "process 1 of this run has ended: row 7 has no label"),
-        (1, "nan", "the loss is not finite at update 5 (epoch 1.25); nothing was saved after it."),
+        (0, "SIGKILL", "after-update", None),  # nobody is left whose line is shown
+        (1, "SIGKILL", "after-update", "another process of this run has ended without a word"),
+        (1, "memory", "after-update", "process 1 of this run has ended: memory ran out; "),
+        (1, "error", "after-update", "process 1 of this run has ended: row 7 has no label"),
+        (1, "nan", "after-update", "loss or gradients are not finite at update 5 (epoch 1.25); nothing was saved"),
+        (1, "inf", "mid-accumulation", "loss or gradients are not finite at update 5 (epoch 1.25); nothing was saved"),
     ],
 )
-def test_the_other_process_ends_and_says_why(tmp_path, rank, fault, message):
-    status, said, seconds = train(tmp_path, "cpu_ddp", rank, fault, "after-update", 5)
+def test_the_other_process_ends_and_says_why(tmp_path, rank, fault, phase, message):
+    status, said, seconds = train(tmp_path, "cpu_ddp", rank, fault, phase, 5)
     assert status != 0
     assert len(errors(said)) == (message is not None), said[-3000:]
     assert all(message in line for line in errors(said))
