@@ -44,9 +44,13 @@ class Checkpoints:
         """
         final = self.directory / f"step-{update:08d}"
         beside = self.directory / f".{final.name}.unfinished"
-        self._together(lambda: _fresh(beside), only_main=True)
-        self._together(lambda: write(beside))
-        self._together(lambda: self._publish(beside, final), only_main=True)
+        try:
+            self._together(lambda: _fresh(beside), only_main=True)
+            self._together(lambda: write(beside))
+            self._together(lambda: self._publish(beside, final), only_main=True)
+        finally:
+            if self.main:  # a half of one would eat the disk that is full
+                shutil.rmtree(beside, ignore_errors=True)
 
     def newest(self, say: Callable[[str], None]) -> Path | None:
         """The newest complete checkpoint, or None; damaged ones are passed over and named to `say`."""

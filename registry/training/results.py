@@ -111,6 +111,7 @@ def facts_of(job: Job, setup: Setup) -> dict[str, Any]:
     return {
         "number of processes": setup.accelerator.num_processes,
         "engine": engine,
+        "device": setup.accelerator.device.type,
         "ZeRO stage": zero_stage(setup.accelerator),
         "precision": setup.precision.name,
         "plugin file": hashlib.sha256(job.choice.plugin).hexdigest() if job.choice.plugin else None,

@@ -34,7 +34,7 @@ def write_checkpoint(
     """This process's part of a checkpoint; `facts` are what a continued run must have in common."""
     rank = setup.accelerator.process_index
     save_engine_state(folder, setup)
-    save_random_state(folder, rank)
+    save_random_state(folder, rank, setup.accelerator.device)
     save_file(window.tensors(), folder / f"window-{rank}.safetensors")
     if setup.accelerator.is_main_process:
         values = {"state": state.to_json(), "facts": dict(facts)}
@@ -77,7 +77,7 @@ def restore(folder: Path, setup: Setup, window: TrainWindow) -> None:
     rank = setup.accelerator.process_index
     load_engine_state(folder, setup)
     window.restore(load_file(folder / f"window-{rank}.safetensors"))
-    load_random_state(folder, rank)
+    load_random_state(folder, rank, setup.accelerator.device)
 
 
 def check_options(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

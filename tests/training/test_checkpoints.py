@@ -12,7 +12,9 @@ import torch
 from registry.training.checkpoints import Checkpoints, damage
 from registry.training.control import Control
 from registry.training.lock import RunLock
-from registry.training.random_state import load_random_state, save_random_state
+from registry.training.random_state import draw_again, load_random_state, save_random_state
+
+CPU = torch.device("cpu")
 
 
 def checkpoints(tmp_path, keep=2):
@@ -46,7 +48,7 @@ def test_a_failed_save_leaves_what_was_there(tmp_path):
 
     with pytest.raises(OSError, match="No space"):
         kept.save(20, full)
-    assert kept.newest(print).name == "step-00000010"
+    assert [path.name for path in kept.directory.iterdir()] == ["step-00000010"]
     kept.save(20, write(b"y"))
     assert kept.newest(print).name == "step-00000020"
 
@@ -67,7 +69,10 @@ def test_everything_is_on_disk_before_it_gets_its_name_and_older_ones_go(tmp_pat
     kept.save(20, write(b"y"))
     beside = ".step-00000020.unfinished"
     assert sorted(happened[1:6]) == sorted(["a.bin", "sub", "b.json", "manifest.json", beside])
-    assert happened[:1] + happened[6:] == [f"removed {beside}", "renamed", "checkpoints", "removed step-00000010"]
+    assert happened[:1] + happened[6:] == [
+        *(f"removed {beside}", "renamed", "checkpoints", "removed step-00000010"),
+        f"removed {beside}",  # which has its own name by now, if it is whole
+    ]
 
 
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "manifest"])
@@ -98,11 +103,24 @@ def test_random_generators_go_on_where_they_were(tmp_path):
 
     random.gauss(0, 1)
     np.random.randn()
-    save_random_state(tmp_path, 0)
+    save_random_state(tmp_path, 0, CPU)
     first = draw()
     draw()
-    load_random_state(tmp_path, 0)
+    load_random_state(tmp_path, 0, CPU)
     assert draw() == first
+
+
+def test_a_process_goes_on_with_the_generator_of_its_own_gpu_whatever_the_number_of_it_or_of_others(
+    tmp_path, monkeypatch
+):
+    states = {"cuda:0": torch.tensor([7], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[str(device)])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: states.update({str(device): state}))
+    save_random_state(tmp_path, 0, torch.device("cuda:0"))
+    load_random_state(tmp_path, 0, torch.device("cuda:3"))
+    assert states["cuda:3"].tolist() == [7]
+    draw_again(torch.device("cuda:3"))()
+    assert states.keys() == {"cuda:0", "cuda:3"}
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):

@@ -18,6 +18,7 @@ RUN = Path("runs/one")
 FACTS = {
     "number of processes": 2,
     "engine": "DEEPSPEED",
+    "device": "cuda",
     "ZeRO stage": 2,
     "precision": "bf16",
     "train rows of x.csv": "a" * 64,
@@ -39,6 +40,7 @@ def test_state_is_read_where_nothing_else_has_changed(tmp_path: Path) -> None:
     [
         ("number of processes", 4, "number of processes 2, now it is 4"),
         ("engine", "MULTI_CPU", "engine DEEPSPEED, now it is MULTI_CPU"),
+        ("device", "cpu", "device cuda, now it is cpu"),
         ("ZeRO stage", 3, "ZeRO stage 2, now it is 3"),
         ("precision", "fp32", "precision bf16, now it is fp32"),
         ("train rows of x.csv", "b" * 64, "train rows of x.csv aaaaaaaaaaaa…, now it is bbbbbbbbbbbb…"),
