@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from registry.training.plan import UpdatePlan
     from registry.training.setup import Setup
 
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What errors say, of no class of their own, where the host, CUDA itself or one of its libraries has no more."""
+
 STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "paged_adamw8bit": 2, "lion8bit": 1, "adafactor": 0, "sgd": 4, "lamb": 8}
 """Bytes of optimizer state for one trained number."""
 
@@ -86,4 +89,4 @@ def runs_out(attempt: Callable[[], None]) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that the device or the host has no more memory."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in OUT_OF_MEMORY)

@@ -102,6 +102,21 @@ def test_zero_is_refused() -> None:
         fit_micro_batch(tried, "adamw", print)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_whoever_asked_for_memory_its_error_is_known(text: str) -> None:
+    def fail() -> None:
+        raise RuntimeError(text)
+
+    assert runs_out(fail)
+
+
 def test_another_error_is_not_taken_for_memory() -> None:
     def fail() -> None:
         raise RuntimeError("shapes do not fit")
