@@ -48,7 +48,7 @@ def build_accelerator(options: Optimization) -> tuple[Accelerator, Precision]:
     if accelerator.device.type == "cpu":
         suit_threads()
     if accelerator.deepspeed_plugin is not None:
-        configure_deepspeed(accelerator.deepspeed_plugin, options, accelerator.num_processes)
+        configure_deepspeed(accelerator.deepspeed_plugin, options, accelerator.num_processes, precision)
     return accelerator, precision
 
 
@@ -79,7 +79,7 @@ def accumulation_steps(options: Optimization, world_size: int) -> int:
     return -(-options.batch_size // (micro_batch_size(options, world_size) * world_size))
 
 
-def configure_deepspeed(plugin: Any, options: Optimization, world_size: int) -> None:
+def configure_deepspeed(plugin: Any, options: Optimization, world_size: int, precision: Precision) -> None:
     """Give DeepSpeed what it must know before `prepare`, and check what its configuration already says.
 
     Accumulation stays 1 there: every micro-step says itself whether it is the last.
@@ -98,6 +98,13 @@ def configure_deepspeed(plugin: Any, options: Optimization, world_size: int) -> 
         said = config.get(key, "auto")
         if said not in ("auto", value) and (key, said) != ("gradient_accumulation_steps", 1):
             raise ValueError(f"{key}: {said} of the DeepSpeed configuration contradicts {flag}, which gives {value}")
+    for kind in ("fp16", "bf16"):
+        said, value = config.get(kind, {}).get("enabled", "auto"), precision.mixed == kind
+        if said not in ("auto", value):
+            raise ValueError(
+                f"{kind}.enabled: {said} of the DeepSpeed configuration contradicts {precision.name}, "
+                f"the precision of this run ({precision.why}); change it there, or --precision"
+            )
     config |= {
         "train_micro_batch_size_per_gpu": size,
         "train_batch_size": size * world_size,

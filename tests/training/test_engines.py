@@ -20,6 +20,9 @@ from registry.training.engine_start import (
 )
 from registry.training.engines import check_quantized, gathered_state
 from registry.training.launch import read_launch
+from registry.training.precision import Precision
+
+FP32 = Precision("fp32", "asked for")
 
 
 def test_micro_batch_and_accumulation_follow_from_the_batch() -> None:
@@ -42,7 +45,8 @@ def test_a_configuration_may_say_the_same_but_nothing_else() -> None:
 
 def test_deepspeed_is_told_batch_and_clipping() -> None:
     config = {"gradient_accumulation_steps": "auto", "train_micro_batch_size_per_gpu": "auto"}
-    configure_deepspeed(SimpleNamespace(deepspeed_config=config), Optimization(batch_size=31, clip_norm=0.5), 2)
+    plugin = SimpleNamespace(deepspeed_config=config)
+    configure_deepspeed(plugin, Optimization(batch_size=31, clip_norm=0.5), 2, FP32)
     assert config == {
         "train_micro_batch_size_per_gpu": 16,
         "train_batch_size": 32,
@@ -54,7 +58,22 @@ def test_deepspeed_is_told_batch_and_clipping() -> None:
 def test_a_deepspeed_configuration_that_says_otherwise_is_named() -> None:
     for key, value in (("train_micro_batch_size_per_gpu", 3), ("train_batch_size", 64), ("gradient_clipping", 2.0)):
         with pytest.raises(ValueError, match=f"{key}: {value} of the DeepSpeed configuration contradicts"):
-            configure_deepspeed(SimpleNamespace(deepspeed_config={key: value}), Optimization(batch_size=32), 2)
+            configure_deepspeed(SimpleNamespace(deepspeed_config={key: value}), Optimization(batch_size=32), 2, FP32)
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "enabled"), [("fp32", "bf16", True), ("tf32", "fp16", True), ("bf16", "bf16", False)]
+)
+def test_a_deepspeed_configuration_of_another_precision_is_named(precision: str, kind: str, enabled: bool) -> None:
+    def configure(says: object) -> None:
+        plugin = SimpleNamespace(deepspeed_config={kind: {"enabled": says}})
+        configure_deepspeed(plugin, Optimization(), 2, Precision(precision, "asked for"))
+
+    for agreeing in ("auto", not enabled):
+        configure(agreeing)
+    said = f"{kind}.enabled: {enabled} of the DeepSpeed configuration contradicts {precision}, the precision"
+    with pytest.raises(ValueError, match=said):
+        configure(enabled)
 
 
 def test_deepspeed_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
