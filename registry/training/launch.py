@@ -19,6 +19,7 @@ class Launch:
 
     Args:
         engine: "single", "ddp", "deepspeed" or "fsdp".
+        local_world_size: processes on this machine; 1 where the launcher does not say.
         wants_cpu: the CPU was asked for although there may be a GPU.
         wants_gpu: a GPU was asked for.
         lonely: several processes were asked for, but this one was started without any others.
@@ -28,6 +29,7 @@ class Launch:
 
     engine: str
     world_size: int
+    local_world_size: int
     wants_cpu: bool
     wants_gpu: bool
     lonely: bool
@@ -51,6 +53,7 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
     return Launch(
         engine="deepspeed" if deepspeed else "fsdp" if fsdp else "ddp" if world_size > 1 else "single",
         world_size=world_size,
+        local_world_size=int(environment.get("LOCAL_WORLD_SIZE", "1")),
         wants_cpu=wants_cpu,
         # A bare torchrun takes what there is; through accelerate, only its CPU configurations run without a GPU.
         wants_gpu=launched and not wants_cpu and (world_size > 1 or deepspeed or fsdp or bool(devices)),
@@ -72,6 +75,11 @@ def check_possible(launch: Launch, *, gpus: int) -> None:
         raise ValueError(
             f"the launch asks for {launch.engine} on a GPU, but torch sees none on this machine; "
             "use a configuration of accelerate_configs/ whose name has cpu in it"
+        )
+    if 0 < gpus < launch.local_world_size and not launch.wants_cpu:  # they would share GPUs, and NCCL would hang
+        raise ValueError(
+            f"the launch starts {launch.local_world_size} processes on this machine, but torch sees {gpus} GPU"
+            f"{'s' * (gpus > 1)}; set num_processes to the number of GPUs (of all machines together)"
         )
     if launch.engine == "fsdp" and not gpus:
         raise ValueError("FSDP needs GPUs (accelerate ignores it on a CPU); use accelerate_configs/cpu_ddp.yaml")

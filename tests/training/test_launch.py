@@ -40,6 +40,16 @@ def test_a_gpu_that_is_not_there_is_noticed() -> None:
             check_possible(read_launch({**ACCELERATE, **environment}), gpus=0)
 
 
+def test_more_processes_than_gpus_are_noticed() -> None:
+    eight = {"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"}
+    for environment in (eight, {**ACCELERATE, **eight}, {**ACCELERATE, **eight, "ACCELERATE_USE_DEEPSPEED": "true"}):
+        launch = read_launch(environment)
+        check_possible(launch, gpus=8)
+        with pytest.raises(ValueError, match=r"starts 8 processes on this machine, .* 2 GPUs; set num_processes to"):
+            check_possible(launch, gpus=2)
+    check_possible(read_launch({**eight, "ACCELERATE_USE_CPU": "true"}), gpus=2)
+
+
 def test_hidden_gpus_mean_the_cpu() -> None:
     launch = read_launch({**ACCELERATE, **TWO, "CUDA_VISIBLE_DEVICES": "-1,-1"})
     assert launch.wants_cpu
