@@ -97,7 +97,8 @@ def export_run(run: Run, encoded: EncodedExamples, output: Path, *, int8: bool =
             RunDirectory(part).model,
             ignore=shutil.ignore_patterns("*.safetensors", "adapter_config.json"),
         )
-        write_json(part / "run.json", run.record.to_json())
+        write_json(RunDirectory(part).run_json, run.record.to_json())
+        shutil.copy2(run.directory.splits, RunDirectory(part).splits)  # evaluate.py takes the export alone, too
         write_json(part / DESCRIPTION_FILE, dataclasses.asdict(exported))
         part.chmod(0o755)
         _replace(output, part)

@@ -299,7 +299,7 @@ class Options:
     checkpoints: Checkpoints = Checkpoints()
 
     def flat(self) -> dict[str, Any]:
-        """One dictionary of every option by its (unique) name, as `run.json` and `config.yaml` hold it."""
+        """One dictionary of every option by its (unique) name, as `run.json` holds it."""
         return {name: getattr(getattr(self, group), name) for group, name, _ in fields()}
 
 

@@ -98,6 +98,7 @@ class Record:
     Args:
         options: every option by name, as resolved; the cleaning that every text is given is among them.
         data: fingerprints of the files or data set behind each split.
+        launch: how many `processes` trained, and the launcher's `config_file` where it was given one.
     """
 
     task: Named
@@ -108,6 +109,7 @@ class Record:
     limits: Limits
     seed: int
     data: dict[str, Any] = field(default_factory=dict)
+    launch: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: versions())
     status: str = RUNNING
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +91,13 @@ def environment() -> Environment:
 
 
 def repeat_command(run: RunRecord) -> str:
-    """The command that trains the same again."""
-    return str(run.run.get("command") or f"accelerate launch scripts/train.py --config {run.directory.config_yaml}")
+    """The command that trains the same again, launched alike, beside the run that is there."""
+    launch = run.run.get("launch") or {}
+    file, processes = launch.get("config_file"), launch.get("processes", 1)
+    words = ["accelerate", "launch", *(["--config_file", file] if file else [])]
+    words += ["--num_processes", str(processes)] if file or processes > 1 else []
+    words += ["scripts/train.py", "--config", str(run.directory.config_yaml)]
+    return shlex.join([*words, "--output-dir", f"{run.directory.path}-again"])
 
 
 def _tiles(run: RunRecord, splits: list[SplitReport]) -> Iterator[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ not know of each other, and says nothing. So what was asked for is read here and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ENGINES = {"NO": "single", "DEEPSPEED": "deepspeed", "FSDP": "fsdp"}
@@ -95,6 +95,15 @@ def check_active(launch: Launch, *, distributed_type: str, world_size: int, devi
         )
     if launch.wants_cpu and device != "cpu":
         raise ValueError(f"the launch asks for the CPU, but {device} is in use")
+
+
+def configuration_file(command: Sequence[str]) -> str | None:
+    """The configuration that the launcher's command line names; None where it names none."""
+    for place, word in enumerate(command):
+        flag, given, value = word.partition("=")
+        if flag.replace("-", "_") == "__config_file":
+            return value if given else next(iter(command[place + 1 :]), None)
+    return None
 
 
 def _is_true(value: str | None) -> bool:

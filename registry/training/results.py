@@ -33,12 +33,17 @@ from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
 from registry.training.engines import describe_engine, gathered_state, numbers, zero_stage
+from registry.training.launch import configuration_file
 from registry.training.lock import RunLock
+from registry.training.processor import launcher
 from registry.training.progress import Display, Progress
 from registry.training.resuming import check_options, frozen_weights, interval, read_state
 from registry.training.run_choice import choose_directory
 from registry.training.setup import Setup
 from registry.training.state import LoopState
+
+PLACE = ("output_dir", "overwrite", "resume")
+"""Options that config.yaml leaves out: where a run goes is for each command to say, and what it may remove there."""
 
 
 def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
@@ -63,11 +68,12 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
         tidy(directory)
         if continues:
             check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
-        write_run(directory, record_of(job), replace=not continues)
+        write_run(directory, record_of(job, setup.accelerator.num_processes), replace=not continues)
         if job.choice.plugin:
             with written(directory.plugin, "wb") as file:
                 file.write(job.choice.plugin)
-        values = {name: value for name, value in options.flat().items() if value not in (None, {}, [])}
+        given = {name: value for name, value in options.flat().items() if value not in (None, {}, [])}
+        values = {name: value for name, value in given.items() if name not in PLACE}
         write_json(directory.splits, job.prepared.row_ids)
         with written(directory.config_yaml) as file:
             yaml.safe_dump(values, file, allow_unicode=True, sort_keys=False)
@@ -120,7 +126,7 @@ def facts_of(job: Job, setup: Setup) -> dict[str, Any]:
     }
 
 
-def record_of(job: Job) -> Record:
+def record_of(job: Job, processes: int) -> Record:
     """What `run.json` says of the job."""
     run, model = job.options.run, job.choice.model_name
     return Record(
@@ -131,6 +137,7 @@ def record_of(job: Job) -> Record:
         options=job.options.flat(),
         limits=job.limits,
         seed=run.seed,
+        launch={"processes": processes, "config_file": configuration_file(launcher()[1])},
     )
 
 

@@ -12,6 +12,8 @@ import yaml
 from fixture_runs import write_run
 
 from registry.reports import write_all, write_model_card, write_report
+from registry.reports.page import repeat_command
+from registry.reports.run_record import read_run
 
 KINDS = ["single", "many", "multi", "regression", "entities", "mlm"]
 VOID = {"meta", "br", "input", "path", "use", "rect", "line", "img", "link"}
@@ -58,8 +60,19 @@ def test_a_page_for_every_kind_of_run_stands_alone(tmp_path: Path, kind: str) ->
     assert "config.yaml" in page.text
     assert "the process with least: 850 MB" in page.text
     assert "nan" not in page.text.split()
-    links = re.findall(r'(?:src|href)="([^"#][^"]*)"|url\((?!#)([^)]*)\)', html)
+    links = re.findall(r'(?:src|href)="(?!data:)([^"#][^"]*)"|url\((?!#)([^)]*)\)', html)
     assert links == [], "a self-contained page fetches nothing"
+
+
+def test_the_command_that_repeats_a_run_launches_it_alike(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "a run", rows=40))
+    place = f"--config '{tmp_path}/a run/config.yaml' --output-dir '{tmp_path}/a run-again'"
+    assert repeat_command(run) == f"accelerate launch scripts/train.py {place}"
+    run.run["launch"] = {"processes": 1, "config_file": None}
+    assert repeat_command(run) == f"accelerate launch scripts/train.py {place}"
+    run.run["launch"] = {"processes": 2, "config_file": "cpu_ddp.yaml"}
+    launched = "accelerate launch --config_file cpu_ddp.yaml --num_processes 2"
+    assert repeat_command(run) == f"{launched} scripts/train.py {place}"
 
 
 def test_texts_and_labels_are_escaped_and_chinese_stays_text(tmp_path: Path) -> None:

@@ -105,3 +105,35 @@ def test_a_file_of_pairs_is_scored(make_run, tmp_path, monkeypatch):
     expected = accuracy_score([row["same"] for row in rows], predicted)
     assert read_json(tmp_path / "found.json")["accuracy"] == pytest.approx(expected)
     assert run_evaluate(run).exit_code == 0
+
+
+def test_an_export_is_scored_in_its_runs_place_or_alone(run, tmp_path):
+    import export
+
+    assert CliRunner().invoke(export.main, [str(run)]).exit_code == 0
+    result = run_evaluate(run, "--engine", "onnx")
+    assert result.exit_code == 0, result.output
+    found = read_json(run / "evaluations" / "validation.json")
+    assert (found["run"], found["engine"]) == (str(run), "onnx")
+    assert not (run / "onnx" / "evaluations").exists()
+    shutil.move(run / "onnx", tmp_path / "alone")
+    assert run_evaluate(tmp_path / "alone", "--engine", "onnx").exit_code == 0
+    alone = read_json(tmp_path / "alone" / "evaluations" / "validation.json")
+    assert (alone["accuracy"], alone["rows"]) == (found["accuracy"], found["rows"])
+    result = run_evaluate(tmp_path / "alone", "--engine", "onnx", "--report")
+    assert (result.exit_code, "is an export, not the run" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("given", [("--precision", "bf16"), ("--device", "cuda:3")])
+def test_what_an_export_cannot_obey_is_refused(run, given):
+    result = run_evaluate(run, "--engine", "onnx", *given)
+    assert (result.exit_code, result.stderr.startswith(f"error: {' '.join(given)}: --engine onnx")) == (2, True)
+
+
+def test_the_task_and_place_of_a_score_are_kept(run, tmp_path):
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nit is a good film\t1\nit is a bad film\t0\n")
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\na good film\t1\na bad film\t0\n")
+    result = run_evaluate(run, "--task", "sst2", "--data-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    found = read_json(run / "evaluations" / "sst2-validation.json")
+    assert (found["task"], found["data_dir"]) == ("sst2", str(tmp_path))

@@ -56,6 +56,19 @@ def test_a_run_directory_is_read_by_transformers(train):
     assert ours["score"] == pytest.approx(answer["score"], abs=1e-5)
 
 
+def test_the_command_of_the_report_repeats_the_run_and_replaces_nothing(train):
+    assert train(*SMALL, "--output-dir", "mine", "--overwrite", "--learning-rate", 3e-3).exit_code == 0
+    before = Path("mine/model/model.safetensors").stat().st_mtime_ns
+    config = Path("mine/config.yaml").read_text(encoding="utf-8")
+    assert not [name for name in ("output_dir", "overwrite", "resume") if f"{name}:" in config]
+    command = "accelerate launch scripts/train.py --config mine/config.yaml --output-dir mine-again"
+    for page in ("report.html", "README.md"):
+        assert command in Path("mine", page).read_text(encoding="utf-8")
+    assert train(*command.split()[3:]).exit_code == 0
+    assert same_weights("mine", "mine-again")
+    assert Path("mine/model/model.safetensors").stat().st_mtime_ns == before
+
+
 def test_logged_lines_hold_both_curves(train):
     train(*SMALL, "--log-every", 2)
     lines = read_log(Path("runs/demo-tiny-1"))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.training.launch import check_active, check_possible, read_launch
+from registry.training.launch import check_active, check_possible, configuration_file, read_launch
 
 ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no"}
 TWO = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
@@ -72,3 +72,16 @@ def test_settings_of_the_configuration_are_read() -> None:
     )
     assert (launch.accumulation, launch.clipping, launch.mixed_precision) == (4, 0.5, "no")
     assert read_launch({"ACCELERATE_GRADIENT_CLIPPING": "none"}).clipping is None
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("python accelerate launch --config_file a.yaml scripts/train.py --config b.yaml", "a.yaml"),
+        ("python -m accelerate.commands.launch --config-file=a.yaml train.py", "a.yaml"),
+        ("python accelerate launch train.py --config b.yaml", None),
+        ("bash", None),
+    ],
+)
+def test_the_configuration_is_the_launchers(command: str, file: str | None) -> None:
+    assert configuration_file(command.split()) == file
