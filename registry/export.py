@@ -202,14 +202,24 @@ def _quantise(path: Path) -> None:
 def _measure(run: Run, model: OnnxModel, encoded: EncodedExamples, max_loss: float) -> tuple[str, float, float]:
     """(metric, PyTorch's value, ONNX's value) on the labelled rows."""
     name, minimize = run.task.selecting(run.record.head)
-    before = float(score(run, encoded)[name])
-    after = float(score(dataclasses.replace(run, model=model, device="cpu"), encoded)[name])
+    before = _metric(name, run, encoded, "PyTorch")
+    after = _metric(name, dataclasses.replace(run, model=model, device="cpu"), encoded, "ONNX")
     worse = after - before if minimize else before - after
     if not worse <= max_loss:
         raise ValueError(
             f"refused: {name} is {after:.4f} where PyTorch's is {before:.4f}; --max-loss allows {max_loss:g}"
         )
     return name, before, after
+
+
+def _metric(name: str, run: Run, encoded: EncodedExamples, engine: str) -> float:
+    value = score(run, encoded).get(name)
+    if value is None:
+        raise ValueError(
+            f"refused: {name} has no value for what {engine} answers on the checked rows (too few, or all alike); "
+            "give others with --split or --file"
+        )
+    return float(value)
 
 
 @contextlib.contextmanager

@@ -98,6 +98,16 @@ def test_int8_that_costs_too_much_is_refused_and_the_old_export_stays(make_run, 
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".onnx")] == []
 
 
+def test_rows_on_which_the_metric_has_no_value_are_refused(make_run, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"film {i},{i}.5\n" for i in range(40)))
+    (tmp_path / "one.csv").write_text("text,label\na good film,3.5\n")
+    path = make_run("classification", train_file=str(tmp_path / "train.csv"))
+    result = run_export(path, "--file", tmp_path / "one.csv", "--output", tmp_path / "onnx")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("error: refused: pearson has no value for what PyTorch answers")
+    assert not (tmp_path / "onnx").exists()
+
+
 def test_what_onnx_cannot_carry_is_said_in_one_line(make_run, tmp_path):
     result = run_export(make_run("demo", "bow"), "--output", tmp_path / "onnx")
     assert result.exit_code == 2
