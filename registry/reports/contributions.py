@@ -15,6 +15,7 @@ import numpy as np
 
 from registry.reports.predictions import Predictions
 from registry.reports.resampling import RowMetric
+from registry.reports.tables import correctness
 
 Values = Callable[[np.ndarray], np.ndarray]
 
@@ -37,38 +38,36 @@ def _candidates(name: str, scored: Predictions) -> Iterator[RowMetric]:
         return
     if name in _RANKED and scored.kind == "single":
         yield RowMetric(scored.rows, _with_ones(_RANKED[name](scored)), _mean)
-    if scored.kind in ("single", "multi", "entities"):
-        parts = class_counts(scored)
-        for value in _count_metrics(name, scored):
-            yield RowMetric(scored.rows, parts, value)
+    if name == "accuracy":
+        yield RowMetric(scored.rows, _with_ones(correctness(scored)), _mean)
+    values = list(_count_metrics(name, len(scored.classes)))
+    if values:
+        parts = _class_counts(scored)
+        yield from (RowMetric(scored.rows, parts, value) for value in values)
 
 
-def class_counts(scored: Predictions) -> np.ndarray:
-    """(rows, 3 * classes + 2): found, predicted and true items by class, the row's exactness, and 1."""
+def _class_counts(scored: Predictions) -> np.ndarray:
+    """(rows, 3 * classes + 1): found, predicted and true items by class, and 1."""
     index = {label: i for i, label in enumerate(scored.classes)}
     width = len(index)
-    parts = np.zeros((len(scored.rows), 3 * width + 2))
+    parts = np.zeros((len(scored.rows), 3 * width + 1))
     for row, (truth, guess) in enumerate(zip(scored.true_sets(), scored.predicted_sets(), strict=True)):
         for offset, items in ((0, truth & guess), (width, guess), (2 * width, truth)):
             for item in items:
                 if (column := index.get(item[0])) is not None:
                     parts[row, offset + column] += 1
-        parts[row, -2] = truth == guess
     parts[:, -1] = 1
     return parts
 
 
-def _count_metrics(name: str, scored: Predictions) -> Iterator[Values]:
-    """The definitions that a metric of this name may have, on sums of `class_counts`."""
+def _count_metrics(name: str, width: int) -> Iterator[Values]:
+    """The definitions that a metric of this name may have, on sums of `_class_counts` of so many classes."""
     measure, _, average = name.rpartition("_") if name.endswith(("_macro", "_micro", "_weighted")) else (name, "", "")
-    width = len(scored.classes)
     if measure in ("precision", "recall", "f1"):
         wanted = [average] if average else ["positive", "negative"] * (width == 2) + ["micro", "macro", "weighted"]
         # Macro averages may run over all classes or over those that occur.
         for kind in [*wanted, "seen"] if "macro" in wanted else wanted:
             yield functools.partial(_averaged, measure, kind, width)
-    elif measure == "accuracy":
-        yield lambda sums: sums[..., -2] / sums[..., -1]
     elif measure == "matthews":
         yield functools.partial(_matthews, width)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -66,22 +68,25 @@ def likely_label_errors(scored: Predictions, count: int = 12) -> Mistakes:
     A row counts when the score of another class reaches that class's usual score (its mean over rows
     labelled so) while the score of its own label stays under its own.
     """
-    scores = scored.scores()
-    if scored.kind != "single" or scores is None or len(scored.classes) < 2:
+    if scored.kind != "single" or not all(map(class_scores, scored.items)):
         return Mistakes(0)
-    index = {name: i for i, name in enumerate(scored.classes)}
-    known = np.array([i for i, truth in enumerate(scored.truths) if truth in index], dtype=int)
-    truth = np.array([index[scored.truths[i]] for i in known], dtype=int)
-    scores = scores[known]
-    own = scores[np.arange(len(known)), truth]
-    usual = np.array([own[truth == c].mean() if (truth == c).any() else np.inf for c in range(len(index))])
-    other = np.where(np.arange(len(index)) == truth[:, None], -np.inf, scores)
-    best = other.argmax(axis=1)
-    suspicious = (scores[np.arange(len(known)), best] >= usual[best]) & (own < usual[truth])
-    found = np.flatnonzero(suspicious)
-    found = found[np.argsort(own[found] - other.max(axis=1)[found], kind="stable")]
-    chosen = [(int(known[i]), float(scores[i, best[i]])) for i in found[:count]]
-    return Mistakes(len(found), [_mistake(scored, i, score) for i, score in chosen])
+    known = set(scored.classes)
+    own_scores: dict[str, list[float]] = defaultdict(list)
+    rows = []
+    for position, item in enumerate(scored.items):
+        others = class_scores(item)
+        own = others.pop(item["label"], 0.0)
+        if item["label"] in known and others:
+            own_scores[item["label"]].append(own)
+            best = max(others, key=lambda name: others[name])
+            rows.append((own - others[best], position, own, item["label"], best, others[best]))
+    usual = {label: fmean(values) for label, values in own_scores.items()}
+    found = sorted(
+        (difference, position, score)
+        for difference, position, own, label, best, score in rows
+        if best in usual and score >= usual[best] and own < usual[label]
+    )
+    return Mistakes(len(found), [_mistake(scored, position, score) for _, position, score in found[:count]])
 
 
 def _severity(scored: Predictions) -> np.ndarray:

@@ -59,7 +59,8 @@ def build_split_report(run: RunRecord, split: str) -> SplitReport:
     scored = predictions.labelled() if predictions is not None else None
     if scored is None or not len(scored.items):
         return SplitReport(split, metrics, before)
-    matrix = tables.confusion(scored) if scored.kind == "single" else None
+    single = scored.kind == "single"
+    matrix = tables.confusion(scored) if single and len(scored.classes) <= figures.MOST_IN_HEATMAP else None
     return SplitReport(
         name=split,
         metrics=metrics,
@@ -70,7 +71,7 @@ def build_split_report(run: RunRecord, split: str) -> SplitReport:
         kind=scored.kind,
         matrix=matrix if matrix is not None and len(matrix) <= SHOWN_CLASSES else None,
         names=scored.classes,
-        pairs=tables.confused_pairs(matrix, scored.classes) if matrix is not None and len(matrix) > 2 else [],
+        pairs=tables.confused_pairs(scored) if single and len(scored.classes) > 2 else [],
         charts=list(_charts(scored, matrix)),
         mistakes=worst_mistakes(scored),
         label_errors=likely_label_errors(scored),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from registry.reports.contributions import class_counts
 from registry.reports.predictions import Predictions
 
 
@@ -25,14 +25,16 @@ class ClassRow:
 
 def class_table(scored: Predictions) -> list[ClassRow]:
     """One row a class that occurs or was predicted, in the order of the head."""
-    width = len(scored.classes)
-    sums = class_counts(scored).sum(axis=0)
+    hits, guesses, truths = Counter[str](), Counter[str](), Counter[str]()
+    for truth, guess in zip(scored.true_sets(), scored.predicted_sets(), strict=True):
+        for count, items in ((hits, truth & guess), (guesses, guess), (truths, truth)):
+            count.update(item[0] for item in items)
     rows = []
-    for i, name in enumerate(scored.classes):
-        found, guessed, true = sums[i], sums[width + i], sums[2 * width + i]
+    for name in scored.classes:
+        found, guessed, true = hits[name], guesses[name], truths[name]
         if guessed + true:
             precision, recall = found / guessed if guessed else 0.0, found / true if true else 0.0
-            rows.append(ClassRow(name, precision, recall, 2 * found / (guessed + true), int(true), int(guessed)))
+            rows.append(ClassRow(name, precision, recall, 2 * found / (guessed + true), true, guessed))
     return rows
 
 
@@ -46,17 +48,16 @@ def confusion(scored: Predictions) -> np.ndarray:
     return matrix
 
 
-def confused_pairs(matrix: np.ndarray, names: tuple[str, ...], count: int = 12) -> list[tuple[str, str, int, float]]:
-    """(label, prediction, rows, share of the label's rows) of the most frequent confusions."""
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    pairs = []
-    for flat in np.argsort(-wrong, axis=None, kind="stable")[:count]:
-        true, guess = divmod(int(flat), len(names))
-        if wrong[true, guess]:
-            number = int(wrong[true, guess])
-            pairs.append((names[true], names[guess], number, number / int(matrix[true].sum())))
-    return pairs
+def confused_pairs(scored: Predictions, count: int = 12) -> list[tuple[str, str, int, float]]:
+    """(label, prediction, rows, share of the label's rows) of the most frequent confusions of labels in the head."""
+    index = {name: i for i, name in enumerate(scored.classes)}
+    pairs = Counter((t, g) for t, g in zip(scored.truths, scored.guesses, strict=True) if t in index and g in index)
+    labels = Counter[str]()
+    for (truth, _), number in pairs.items():
+        labels[truth] += number
+    wrong = [(truth, guess, number) for (truth, guess), number in pairs.items() if truth != guess]
+    wrong.sort(key=lambda pair: (-pair[2], index[pair[0]], index[pair[1]]))
+    return [(truth, guess, number, number / labels[truth]) for truth, guess, number in wrong[:count]]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ validation overlay under one tag. `tensorboard --logdir runs` shows every run.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from registry.reports import figures, tables
 from registry.reports.format import value
 from registry.reports.mistakes import Mistake, worst_mistakes
-from registry.reports.predictions import Predictions
+from registry.reports.predictions import Predictions, class_scores
 from registry.reports.run_record import RunRecord, read_run
 
 if TYPE_CHECKING:
@@ -43,28 +45,25 @@ def _add_predictions(writer: SummaryWriter, scored: Predictions, update: int) ->
     found = worst_mistakes(scored)
     text = "\n".join(["| row | label | prediction | score | text |", "|---|---|---|---|---|", *map(_line, found.shown)])
     writer.add_text("mistakes", text, update)
-    if scored.kind == "single":
+    if scored.kind == "single" and len(scored.classes) <= figures.MOST_IN_HEATMAP:
         writer.add_figure("confusion", figures.confusion_chart(tables.confusion(scored), scored.classes), update)
-    scores = scored.scores()
-    if scores is not None and scored.kind in ("single", "multi"):
-        writer.add_figure("precision_recall", figures.precision_recall_chart(_curves(scored, scores)), update)
+    if scored.kind in ("single", "multi") and all(map(class_scores, scored.items)):
+        writer.add_figure("precision_recall", figures.precision_recall_chart(list(_curves(scored))), update)
 
 
-def _curves(scored: Predictions, scores: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray, float]]:
+def _curves(scored: Predictions) -> Iterator[tuple[str, np.ndarray, np.ndarray, float]]:
     """Precision-recall curves: of the second class of two, else of the most frequent classes."""
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
-    truth = np.array([[(name,) in labels for name in scored.classes] for labels in scored.true_sets()])
-    support = truth.sum(axis=0)
+    support = Counter(item[0] for labels in scored.true_sets() for item in labels)
     two = scored.kind == "single" and len(scored.classes) == 2
-    chosen = [1] if two else np.argsort(-support, kind="stable")[:SHOWN_CURVES].tolist()
-    curves = []
-    for i in chosen:
-        if support[i]:
-            precision, recall, _ = precision_recall_curve(truth[:, i], scores[:, i])
-            average = float(average_precision_score(truth[:, i], scores[:, i]))
-            curves.append((scored.classes[i], precision[::-1], recall[::-1], average))
-    return curves
+    chosen = [scored.classes[1]] if two else sorted(scored.classes, key=lambda name: -support[name])[:SHOWN_CURVES]
+    for name in chosen:
+        if support[name]:
+            truth = np.array([(name,) in labels for labels in scored.true_sets()])
+            scores = np.array([class_scores(item).get(name, 0.0) for item in scored.items])
+            precision, recall, _ = precision_recall_curve(truth, scores)
+            yield name, precision[::-1], recall[::-1], float(average_precision_score(truth, scores))
 
 
 def _line(mistake: Mistake) -> str:
