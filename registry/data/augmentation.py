@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from registry.data.roles import TEXTS
@@ -29,20 +29,25 @@ class Augmenter:
         asked = self.augmentation
         return max(asked.augment_delete, asked.augment_swap, asked.augment_spelling) > 0
 
-    def rows(self, train: Dataset, epoch: int) -> Dataset:
-        """The training rows as this epoch sees them."""
+    def rows(self, train: Dataset, epoch: int, spared: Iterable[int] = ()) -> Dataset:
+        """The training rows as this epoch sees them; those with an id in `spared` stay as they are."""
+        left = frozenset(spared)
         names = [name for name in (*TEXTS, "tokens", "tags", "row") if name in train.column_names]
         return train.map(
-            lambda rows: self.columns({name: rows[name] for name in names}, epoch),
+            lambda rows: self.columns({name: rows[name] for name in names}, epoch, left),
             batched=True,
             load_from_cache_file=False,
             desc=f"augmenting epoch {epoch + 1}",
         )
 
-    def columns(self, examples: Mapping[str, Sequence[Any]], epoch: int) -> dict[str, list[Any]]:
+    def columns(
+        self, examples: Mapping[str, Sequence[Any]], epoch: int, spared: Collection[int] = ()
+    ) -> dict[str, list[Any]]:
         """Columns of some rows, with noise; tags stay with their tokens."""
         changed = {name: list(values) for name, values in examples.items()}
         for at, row in enumerate(examples["row"]):
+            if row in spared:
+                continue
             rng = random.Random(f"{self.seed} {epoch} {row}")
             for name in TEXTS:
                 if changed.get(name, [None])[at if name in changed else 0]:

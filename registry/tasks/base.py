@@ -83,6 +83,8 @@ class Task(abc.ABC):
     family: ClassVar[str] = ""
     prediction_keys: ClassVar[tuple[str, ...]] = ("label",)
     """Keys of `decode`, of which one holds the prediction itself, comparable with `truths`; empty: rows have none."""
+    packs: ClassVar[bool] = False
+    """Whether `encode` puts several rows into one example, so that noise in one row would move all that follow."""
 
     description: str = not_an_option("")
     hub: str = not_an_option("")

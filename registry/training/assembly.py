@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from registry import tasks
 from registry.data import checks
 from registry.data.augmentation import Augmenter
@@ -107,6 +109,11 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
     resolved = resolve(typed, config, recommended)
     task = task.for_columns(source_of(resolved.options.data).columns)
     check_trackers(resolved.options.logging.tracker)
+    if task.packs and Augmenter(resolved.options.augmentation, named.seed):
+        raise ValueError(
+            f"task {named.task!r} packs texts into blocks, which noise would move: leave --augment-delete, "
+            "--augment-swap and --augment-spelling out"
+        )
     if resolved.options.kernels.attention != "auto":
         spec = with_options(spec, {"attention": resolved.options.kernels.attention}, "--attention")
     spec = adapted(spec, source, resolved.options.adapters)
@@ -165,7 +172,10 @@ class Encoding:
 
 
 class TrainingExamples:
-    """The encoded training rows of an epoch: the same in every epoch, unless augmentation changes them."""
+    """The encoded training rows of an epoch: the same in every epoch, unless augmentation changes them.
+
+    The update plan is made once, so every row gives as many examples as without noise.
+    """
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -173,23 +183,27 @@ class TrainingExamples:
         self._latest: tuple[int, Encoded] | None = None
 
     def __call__(self, epoch: int) -> Encoded:
-        """The epoch's examples.
-
-        Raises:
-            ValueError: the noise changed the number of examples (windows of long texts).
-        """
-        job = self._job
+        """The epoch's examples."""
         if not self._augmenter:
-            return job.encoded["train"]
+            return self._job.encoded["train"]
         if self._latest is None or self._latest[0] != epoch:
-            encoded = job.encode(self._augmenter.rows(job.prepared.splits["train"], epoch))
-            if len(encoded) != len(job.encoded["train"]):
-                raise ValueError(
-                    f"augmentation gives {len(encoded)} examples in epoch {epoch + 1} instead of "
-                    f"{len(job.encoded['train'])}, because texts are cut into windows; raise --max-length"
-                )
-            self._latest = epoch, encoded
+            self._latest = epoch, self._with_noise(epoch)
         return self._latest[1]
+
+    def _with_noise(self, epoch: int) -> Encoded:
+        """The noisy examples; rows that noise would cut into more or fewer windows stay as they are."""
+        job, train = self._job, self._job.prepared.splits["train"]
+        encoded = job.encode(self._augmenter.rows(train, epoch))
+        size = max(train["row"][:]) + 1
+        before, after = (np.bincount(e.column("row"), minlength=size) for e in (job.encoded["train"], encoded))
+        if (before == after).all():
+            return encoded
+        encoded = job.encode(self._augmenter.rows(train, epoch, np.flatnonzero(before != after).tolist()))
+        if len(encoded) != len(job.encoded["train"]):
+            raise ValueError(
+                f"task {job.options.run.task!r} packs rows, which noise moves, and does not say so (`packs = True`)"
+            )
+        return encoded
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -1,4 +1,4 @@
-"""What is decided from the data before training: the label space."""
+"""What is decided from the data before training: the label space, and the examples of every epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registry.training.assembly import Job, assemble, choose
+from registry.training.assembly import Job, TrainingExamples, assemble, choose
 
 
 @pytest.fixture
@@ -31,3 +31,29 @@ def test_a_small_part_of_train_has_the_labels_of_the_whole(assembled: Any) -> No
     assert len(job.head.labels) == 20
     train = "".join(f"word{i} O\nname{i} B-T{i % 6}\n\n" for i in range(120))
     assert len(assembled("ner", train, max_train_rows=3).head.labels) == 13
+
+
+def test_noise_leaves_rows_alone_that_it_would_cut_otherwise(assembled: Any) -> None:
+    lengths = (3, 40, 4, 90, 20, 21, 22, 23, 24, 25)
+    sentences = ["".join(f"word{i % 9} O\n" for i in range(n - 1)) + "Name B-PER\n" for n in lengths * 4]
+    job = assembled("ner", "\n".join(sentences), max_length=24, augment_delete=0.2, augment_spelling=0.3)
+    plain, noisy = job.encoded["train"], TrainingExamples(job)(0)
+    assert noisy.column("row").tolist() == plain.column("row").tolist()
+    changed = {
+        int(row)
+        for row, ours, theirs in zip(
+            plain.column("row"), plain.rows(range(len(plain))), noisy.rows(range(len(plain))), strict=True
+        )
+        if ours["input_ids"].tolist() != theirs["input_ids"].tolist()
+    }
+    rows = {*plain.column("row").tolist()}
+    assert changed
+    assert rows - changed
+    assert TrainingExamples(job)(1).fingerprint != noisy.fingerprint == TrainingExamples(job)(0).fingerprint
+
+
+def test_noise_is_refused_where_texts_are_packed() -> None:
+    typed = {"task": "demo-mlm", "model": "tiny"}
+    choose({**typed, "augment_delete": 0.0}, {})
+    with pytest.raises(ValueError, match=r"^task 'demo-mlm' packs texts into blocks, .*: leave --augment-delete,"):
+        choose({**typed, "augment_swap": 0.3}, {})
