@@ -14,6 +14,7 @@ from registry.run_log import RunLog, flat_values
 from registry.tasks.base import Metrics
 from registry.tasks.measures import LESS_IS_BETTER
 from registry.trackers import open_trackers
+from registry.training.alarm import FiniteWatch
 from registry.training.assembly import Job
 from registry.training.batches import Update
 from registry.training.checkpoints import Checkpoints
@@ -23,7 +24,6 @@ from registry.training.evaluation import better
 from registry.training.fsdp import piece
 from registry.training.interruption import Interruption
 from registry.training.lock import RunLock
-from registry.training.losses import FiniteWatch
 from registry.training.resuming import interval, restore, write_checkpoint
 from registry.training.setup import Setup
 from registry.training.state import LoopState
