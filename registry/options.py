@@ -71,7 +71,7 @@ class Run:
     output_dir: str | None = option(None, "Run directory; default runs/<task>-<model>-<n>.", affects_training=False)
     overwrite: bool = option(False, "Replace a run directory that exists.", affects_training=False)
     seed: int = option(42, "Seed of weights, data order, masking and dropout.", minimum=0)
-    deterministic: bool = option(False, "Only deterministic kernels; slower on GPUs.")
+    deterministic: bool = option(False, "Only deterministic kernels, slower on GPUs; an error where there is none.")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     from registry.training.engines import finish as finish_engine
     from registry.training.engines import first_process_first
     from registry.training.estimate import estimate
+    from registry.training.kernels import use_deterministic_kernels
     from registry.training.memory import fit_micro_batch
     from registry.training.profiling import profile
     from registry.training.results import finish, open_progress
@@ -65,6 +66,8 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     from registry.training.summary import rehearse, summarise
 
     # ---------------------------------------------------------------- the engine, then data and model
+    if choice.options.run.deterministic:
+        use_deterministic_kernels()
     accelerator, precision = build_accelerator(choice.options.optimization)
     screen = Screen(shown=accelerator.is_main_process)
     with first_process_first(accelerator):

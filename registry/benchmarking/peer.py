@@ -56,7 +56,7 @@ def train_with_trainer(
     from transformers import Trainer, TrainingArguments
 
     options = job.options.optimization
-    seed_everything(job.options.run.seed, deterministic=False)
+    seed_everything(job.options.run.seed)
     model = job.spec.build(job.head, job.tokenizer, job.choice.source)
     rows = Rows(job.encoded["train"])
     total = -(-len(rows) // options.batch_size) * options.epochs

@@ -71,7 +71,7 @@ def partners() -> Iterator[None]:
     """Whatever ends one process of a run ends all, and the first process says in one line what it was.
 
     Raises:
-        ValueError: memory ran out here, or another process has ended.
+        ValueError: memory ran out here, --deterministic asks for what there is not, or another process has ended.
     """
     try:
         yield
@@ -79,13 +79,22 @@ def partners() -> Iterator[None]:
         _tell(str(error))
         raise
     except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            _tell(OUT_OF_MEMORY)
-            raise ValueError(OUT_OF_MEMORY) from error
+        reason = _for_people(error)
+        if reason is not None:
+            _tell(reason)
+            raise ValueError(reason) from error
         if "by peer" not in str(error):  # gloo: "Connection closed by peer", "Connection reset by peer"
             _tell(f"{type(error).__name__}: {error}")
             raise
         raise ValueError(f"{_told()}; the same command goes on from the last checkpoint") from None
+
+
+def _for_people(error: BaseException) -> str | None:
+    """What to say of an error that a person's choice of options has made; None of any other."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    kernel, has_none, _ = str(error).partition(" does not have a deterministic implementation")
+    return f"--deterministic: {kernel}{has_none}; leave the option out" if has_none else None
 
 
 def _tell(reason: str) -> None:

@@ -1,7 +1,8 @@
-"""How a module computes, not what: recomputed activations, compilation, attention kernels."""
+"""How a module computes, not what: deterministic kernels, recomputed activations, compilation, attention."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,17 @@ from registry.training.dropout import replace_dropout
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def use_deterministic_kernels() -> None:
+    """Have every kernel compute the same bits each time, or raise RuntimeError; before a device is used.
+
+    Torch's attention stays as it is where it would only be warned of, so that errors they must be.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ["FLASH_ATTENTION_DETERMINISTIC"] = "1"  # read by transformers, for the package flash-attn
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def checkpoint_activations(module: nn.Module) -> None:

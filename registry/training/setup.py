@@ -66,14 +66,11 @@ class Setup:
         return self.updates.plan.updates_per_epoch
 
 
-def seed_everything(seed: int, *, deterministic: bool) -> None:
+def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch on all devices."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    if deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
 
 
 def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Setup:
@@ -169,7 +166,7 @@ def build_optimization(
 def build_module(job: Job) -> nn.Module:
     """The model as training starts with it, drawn from the seed."""
     run, rows = job.options.run, job.encoded["train"]
-    seed_everything(run.seed, deterministic=run.deterministic)
+    seed_everything(run.seed)
     module = job.spec.build(job.head, job.tokenizer, job.choice.source)
     job.spec.fit(module, (rows.rows([index])[0] for index in range(len(rows))), job.head, run.seed)
     if job.options.optimization.freeze is not None:

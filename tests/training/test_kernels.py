@@ -1,16 +1,36 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from registry.training.control import partners
 from registry.training.estimate import SavedActivations
-from registry.training.kernels import check_attention, checkpoint_activations, compile_module, describe_attention
+from registry.training.kernels import (
+    check_attention,
+    checkpoint_activations,
+    compile_module,
+    describe_attention,
+    use_deterministic_kernels,
+)
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 3, "vocab_size": 50}
 INPUTS = {"input_ids": torch.arange(40).reshape(4, 10), "attention_mask": torch.ones(4, 10, dtype=torch.long)}
+
+
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Deterministic kernels for one test."""
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "FLASH_ATTENTION_DETERMINISTIC"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    use_deterministic_kernels()
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def bert() -> torch.nn.Module:
@@ -51,6 +71,21 @@ def test_flash_attention_computes_in_half_precisions_on_a_gpu_alone() -> None:
     for precision, device in (("no", "cuda"), ("bf16", "cpu")):
         with pytest.raises(ValueError, match="--attention flash_attention_2 computes only in fp16 and bf16"):
             check_attention(model, precision, device)
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_only_deterministic_kernels_are_allowed_not_wished_for() -> None:
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert os.environ["FLASH_ATTENTION_DETERMINISTIC"] == "1"
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_a_kernel_that_is_not_deterministic_is_named_in_one_line() -> None:
+    message = "put_ does not have a deterministic implementation; leave the option out"
+    with pytest.raises(ValueError, match=f"^--deterministic: {message}$"), partners():
+        torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)
 
 
 def test_zero3_cannot_be_compiled() -> None:
