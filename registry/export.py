@@ -202,24 +202,18 @@ def _quantise(path: Path) -> None:
 def _measure(run: Run, model: OnnxModel, encoded: EncodedExamples, max_loss: float) -> tuple[str, float, float]:
     """(metric, PyTorch's value, ONNX's value) on the labelled rows."""
     name, minimize = run.task.selecting(run.record.head)
-    before = _metric(name, run, encoded, "PyTorch")
-    after = _metric(name, dataclasses.replace(run, model=model, device="cpu"), encoded, "ONNX")
+    exported = dataclasses.replace(run, model=model, device="cpu")
+    before, after = (score(side, encoded).get(name) for side in (run, exported))
+    if before is None or after is None:
+        empty = "PyTorch" if before is None else "ONNX"
+        rows = f"what {empty} answers on the checked rows (too few, or all alike)"
+        raise ValueError(f"refused: {name} has no value for {rows}; give others with --split or --file")
     worse = after - before if minimize else before - after
     if not worse <= max_loss:
         raise ValueError(
             f"refused: {name} is {after:.4f} where PyTorch's is {before:.4f}; --max-loss allows {max_loss:g}"
         )
     return name, before, after
-
-
-def _metric(name: str, run: Run, encoded: EncodedExamples, engine: str) -> float:
-    value = score(run, encoded).get(name)
-    if value is None:
-        raise ValueError(
-            f"refused: {name} has no value for what {engine} answers on the checked rows (too few, or all alike); "
-            "give others with --split or --file"
-        )
-    return float(value)
 
 
 @contextlib.contextmanager
