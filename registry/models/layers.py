@@ -100,17 +100,21 @@ def freeze(module: nn.Module, depths: Mapping[str, int], what: str) -> None:
         what: "encoder" (all but the head), "embeddings", or a number of lowest layers (embeddings included).
 
     Raises:
-        ValueError: `what` is none of these, or the model has fewer layers.
+        ValueError: `what` is none of these, the model has fewer layers, or nothing below its head.
     """
-    layers = max(depths.values(), default=1) - 1
+    head = max(depths.values(), default=0)
+    layers = max(head - 1, 0)
     if what not in ("encoder", "embeddings") and not what.isdigit():
         raise ValueError(f"--freeze {what!r}: expected encoder, embeddings, or a number of layers")
     deepest = layers if what == "encoder" else 0 if what == "embeddings" else int(what)
     if deepest > layers:
         raise ValueError(f"--freeze {what}: the model has {layers} layers")
-    for name, parameter in module.named_parameters():
-        if depths[name] <= deepest:
-            parameter.requires_grad_(False)
+    deepest = min(deepest, head - 1)
+    frozen = [parameter for name, parameter in module.named_parameters() if depths[name] <= deepest]
+    if not frozen:
+        raise ValueError(f"--freeze {what}: this model has nothing below its head that could be frozen")
+    for parameter in frozen:
+        parameter.requires_grad_(False)
     _keep_in_eval(module)
 
 

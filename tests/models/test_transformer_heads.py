@@ -63,6 +63,19 @@ def test_a_hidden_layer_on_every_token(tmp_path):
     assert logits_of(module, tokenizer).shape == (4, length, 3)
 
 
+@pytest.mark.parametrize(
+    ("option", "head", "message"),
+    [
+        ({"pooling": "cls"}, MASKS, "pooling=cls is for labels of whole texts; masked-lm takes pooling=default"),
+        ({"pooling": "cls"}, TAGS, "pooling=cls is for labels of whole texts; token-classification takes"),
+        ({"head_hidden": 7}, MASKS, "head_hidden=7 is for labels; masked-lm takes head_hidden=0"),
+    ],
+)
+def test_options_of_a_head_that_is_not_there_are_refused(option, head, message, tmp_path):
+    with pytest.raises(ValueError, match=f"^--model-option {message}"):
+        built(Transformer(**option), checkpoint(tmp_path), head)
+
+
 def test_a_pooler_that_does_not_exist_is_named(tmp_path):
     source = checkpoint(tmp_path, "distilbert")
     with pytest.raises(

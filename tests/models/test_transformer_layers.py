@@ -10,7 +10,10 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, config_folder
 
+from registry.models.base import ModelSource
+from registry.models.bow import bow
 from registry.models.layers import freeze, layer_map, lora_targets
+from registry.models.lexicon import lexicon
 from registry.models.transformer import Transformer
 
 SPEC = Transformer(vocabulary_size=400)
@@ -158,6 +161,16 @@ def test_what_cannot_be_frozen_is_named(what, message, tmp_path):
     with pytest.raises(ValueError, match=r"^--freeze") as error:
         freeze(module, depths, what)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("what", ["encoder", "embeddings"])
+@pytest.mark.parametrize("spec", [bow, lexicon])
+def test_a_model_that_is_only_a_head_cannot_be_frozen(spec, what):
+    tokenizer = spec.tokenizer(ModelSource(), lambda: TEXTS)
+    module = spec.build(TWO, tokenizer, ModelSource())
+    with pytest.raises(ValueError, match=f"^--freeze {what}: this model has nothing below its head that could be froz"):
+        freeze(module, spec.layer_map(module), what)
+    assert all(parameter.requires_grad for parameter in module.parameters())
 
 
 def test_a_model_without_linear_layers_has_no_adapters():
