@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,18 @@ def test_json_arrays_are_read_block_by_block(
     path = written(tmp_path / "a.json", "\n \n" + json.dumps(rows, indent=indent) + "\n")
     assert rows_of(path) == [{"text": row["text"], "label": str(row["label"])} for row in rows]
     assert places_of(path) == list(range(1, 21))
+
+
+def test_an_array_on_one_line_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.data.formats.json_files.BLOCK", 10_000)
+    monkeypatch.setattr("registry.data.formats.json_files.CHUNK_SIZE", 10_000)
+    path = written(tmp_path / "a.json", json.dumps([{"text": "long " * 200}] * 2000))
+    tracemalloc.start()
+    rows = sum(len(chunk.table) for chunk in read_chunks(path, FileFormat()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == 2000
+    assert peak < path.stat().st_size / 4
 
 
 @pytest.mark.parametrize(

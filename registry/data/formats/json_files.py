@@ -34,14 +34,16 @@ def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
     An array may be larger than memory; an object of columns may not.
     """
     with open_text(path, format) as text:
-        first = next((line for line in text if line.strip()), "").lstrip()
-    if not format.keys and first.startswith("{") and _is_json(first):
+        if _begins_with(text) == "[":
+            text.seek(0)
+            yield from _chunks(path, _items(path, text), "row")
+            return
+    with open_text(path, format) as text:
+        first = next((line for line in text if line.strip()), "")
+    if not format.keys and first.lstrip().startswith("{") and _is_json(first):
         yield from read_json_lines(path, format)
         return
     with open_text(path, format) as text:
-        if first.startswith("["):
-            yield from _chunks(path, _items(path, text), "row")
-            return
         try:
             loaded = json.load(text)
         except json.JSONDecodeError as error:
@@ -91,6 +93,13 @@ def _items(path: Path, text: IO[str]) -> Iterator[tuple[int, Any]]:
             break
     if (held[end + 1 :] + text.read(BLOCK)).strip():
         raise ValueError(f"{path}: something follows the array")
+
+
+def _begins_with(text: IO[str]) -> str:
+    """The first character that is no blank."""
+    while (block := text.read(BLOCK)) and block.isspace():
+        pass
+    return block.lstrip()[:1]
 
 
 def _behind_blanks(text: str, position: int) -> int:
