@@ -55,7 +55,7 @@ def to_bio(tags: Sequence[str], scheme: str) -> list[str]:
             if scheme == "iobes":
                 prefix = _IOBES.get(prefix, "")
             if not this or prefix not in ("B", "I", "E", "S") or (scheme == "bio" and prefix in ("E", "S")):
-                raise ValueError(f"tag {tag!r} at token {place} is not of the {scheme} scheme")
+                raise ValueError(_unlike(tag, place, scheme))
         inside = prefix in ("I", "E")
         opened = before in ("B", "I")
         if inside and not (opened and kind == this):
@@ -83,10 +83,15 @@ def _from_inside(tags: Sequence[str], scheme: str) -> list[str]:
             continue
         prefix, _, kind = tag.partition("-") if scheme == "iob1" else ("I", "", tag)
         if prefix not in ("B", "I") or not kind:
-            raise ValueError(f"tag {tag!r} at token {place} is not of the {scheme} scheme")
+            raise ValueError(_unlike(tag, place, scheme))
         bio.append(f"{'I' if prefix == 'I' and kind == before else 'B'}-{kind}")
         before = kind
     return bio
+
+
+def _unlike(tag: str, place: int, scheme: str) -> str:
+    hint = "" if tag.partition("-")[0] in _IOBES else "; scheme=io reads bare types"
+    return f"tag {tag!r} at token {place} is not of the {scheme} scheme{hint}"
 
 
 def spans(tags: Sequence[str]) -> list[Span]:

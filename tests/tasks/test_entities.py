@@ -33,8 +33,8 @@ def test_bare_types_run_together() -> None:
     [
         ("bio", "O I-PER", "tag 'I-PER' at token 1 continues nothing"),
         ("bio", "B-LOC I-PER", "tag 'I-PER' at token 1 continues B-LOC"),
-        ("bio", "B-LOC PER", "tag 'PER' at token 1 is not of the bio scheme"),
-        ("bio", "S-LOC", "tag 'S-LOC' at token 0 is not of the bio scheme"),
+        ("bio", "B-LOC PER", "tag 'PER' at token 1 is not of the bio scheme; scheme=io reads bare types$"),
+        ("bio", "S-LOC", "tag 'S-LOC' at token 0 is not of the bio scheme$"),
         ("iob1", "I-LOC X-PER", "tag 'X-PER' at token 1 is not of the iob1 scheme"),
         ("iobes", "S-LOC E-LOC", "tag 'E-LOC' at token 1 continues S-LOC"),
         ("iobes", "B-LOC O", "tag 'O' at token 1: B-LOC before it was not ended"),
