@@ -48,7 +48,7 @@ def main(
     metrics = metrics_of(loaded, rows, options)
     seconds = time.perf_counter() - started
     place = str(Path(options["data_dir"]).absolute()) if options["data_dir"] else None
-    asked = {"name": name, "task": task, "data_dir": place, "engine": loaded.engine, "precision": loaded.precision}
+    asked = {"name": name, "task": task, "data_dir": place, "engine": loaded.engine}
     results = {"run": str(loaded.directory.path), **asked, "rows": len(rows), "seconds": seconds, **metrics}
     show(results, metrics)
     write(results, Path(output) if output else loaded.directory.evaluations / f"{name}.json")
