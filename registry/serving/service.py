@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -83,7 +84,9 @@ class Service:
         except Refused:
             raise
         except Exception as error:
-            logger.exception("%s: a request of %d items failed", self.name, len(items))
+            # Where it failed, without the error's own words: they may quote the text, which may be private.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("%s: a request of %d items failed: %s\n%s", self.name, len(items), type(error).__name__, place)
             raise Refused(422, f"the model cannot process this input ({type(error).__name__})") from error
 
     async def warm_up(self) -> None:

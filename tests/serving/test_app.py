@@ -224,6 +224,18 @@ def test_texts_are_logged_only_when_asked(run, caplog):
     assert "secret" in caplog.text
 
 
+def test_what_fails_is_logged_without_the_text_that_the_error_quotes(run, caplog, monkeypatch):
+    def fail(examples, reduced):
+        raise KeyError("a secret diary")
+
+    with TestClient(build_app({"mood": run})) as client:
+        monkeypatch.setattr(run, "decode", fail)
+        assert client.post("/predict", json={"text": "a secret diary"}).status_code == 422
+    assert "a request of 1 items failed: KeyError" in caplog.text
+    assert "in fail" in caplog.text
+    assert "secret diary" not in caplog.text.replace('raise KeyError("a secret diary")', "")
+
+
 def test_the_interface_is_described(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/predict", "/query", "/health", "/ready", "/info", "/metrics"} <= set(paths)
