@@ -42,13 +42,19 @@ def train_vocabulary(
 
 
 def fixed_vocabulary(words: Iterable[str], *, lowercase: bool) -> PreTrainedTokenizerBase:
-    """A word-level tokenizer that knows exactly these words."""
+    """A word-level tokenizer that knows exactly these words, those with a hyphen and of several Han characters too."""
+    from tokenizers import AddedToken
     from tokenizers.models import WordLevel
 
     tokenizer = _untrained("word", lowercase)
     entries = {word: i for i, word in enumerate(dict.fromkeys((*SPECIAL, *words)))}
     tokenizer.model = WordLevel(entries, unk_token=UNKNOWN)
     tokenizer.add_special_tokens(list(SPECIAL))
+    # What would be split is looked for first; scripts without blanks do not show where a word ends.
+    split = [
+        word for word in entries if word not in SPECIAL and len(tokenizer.pre_tokenizer.pre_tokenize_str(word)) > 1
+    ]
+    tokenizer.add_tokens([AddedToken(word, single_word=word < "\u3040", normalized=True) for word in split])
     return _finished(tokenizer)
 
 

@@ -6,7 +6,7 @@ import torch
 from batches import TWO, built, check_padding, check_saving, inputs_of
 
 from registry.heads import IGNORE, SEQUENCE_CLASSIFICATION, Head
-from registry.models.lexicon import fit_threshold, lexicon, read_lexicon
+from registry.models.lexicon import FOLDER, fit_threshold, lexicon, read_lexicon
 from registry.models.networks.lexicon import NEGATED
 from registry.plugins import with_options
 
@@ -65,6 +65,13 @@ def test_a_list_of_ones_own_is_not_needed_again(tmp_path):
     assert scores(module, tokenizer, ["Gut", "schlecht"]) == [2.0, -2.0]
     (tmp_path / "words.txt").unlink()
     check_saving(lexicon, spec, module, tokenizer, TWO, tmp_path / "model")
+
+
+def test_every_word_of_the_list_counts():
+    valences = read_lexicon(FOLDER / "afinn-en-165.txt")
+    tokenizer, module = built(lexicon, TWO)
+    found = scores(module, tokenizer, [word.capitalize() for word in valences])
+    assert found == list(valences.values())
 
 
 def test_faults_are_named(tmp_path):

@@ -46,6 +46,16 @@ def test_frames_of_texts_and_pairs():
     assert set(tokenizer("a")) == {"input_ids", "attention_mask"}
 
 
+def test_a_given_word_that_would_be_split_stays_whole(tmp_path):
+    tokenizer = fixed_vocabulary(["self-confident", "confident", "高兴", "good"], lowercase=True)
+    tokenizer.save_pretrained(tmp_path)
+    for one in (tokenizer, AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)):
+        assert len(one) == len(one.get_vocab()) == 8
+        ids = one("A Self-Confident, good self confident herself-confident 我很高兴了")["input_ids"]
+        known = [token for token in one.convert_ids_to_tokens(ids) if token not in SPECIAL]
+        assert known == ["self-confident", "good", "confident", "confident", "高兴"]
+
+
 @pytest.mark.parametrize("level", ["word", "character"])
 def test_words_and_offsets_of_what_was_split_already(level):
     tokenizer = vocabulary(["EU-China rejects"], level=level, lowercase=False)
