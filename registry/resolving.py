@@ -1,7 +1,7 @@
 """The values of a training's options: checked, and each with where it came from.
 
-A value comes from the command line, else the config file, else the model's recommended defaults, else the field's
-default in `registry.options`; `resolve` says which. This module imports no torch.
+A value comes from the command line, else the config file, else what the model recommends, else what the task does, else
+the field's default in `registry.options`; `resolve` says which. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from registry.options import Options, fields, groups
 
 @dataclass(frozen=True)
 class Resolved:
-    """Options with, by name, where each value came from ("option", "config", "model", "default")."""
+    """Options with, by name, where each value came from ("option", "config", "model", "task", "default")."""
 
     options: Options
     origins: Mapping[str, str]
@@ -36,21 +36,27 @@ def field_type(item: dataclasses.Field[Any]) -> type:
     return typing.cast(type, typing.get_origin(annotation) or annotation)
 
 
-def resolve(command: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any]) -> Resolved:
-    """Options from what was typed, the config file and the model's defaults, in that order.
+def resolve(
+    command: Mapping[str, Any], config: Mapping[str, Any], recommended: Mapping[str, Mapping[str, Any]]
+) -> Resolved:
+    """Options from what was typed, the config file and what is recommended, in that order.
+
+    Args:
+        recommended: values by who recommends them ("model", "task"), the first of whom has the last word.
 
     Raises:
         ValueError: an unknown name (with a suggestion), or a value of the wrong type or out of range.
     """
     known = {name for _, name, _ in fields()}
-    for source, values in (("config key", config), ("model default", model)):
+    defaults = {f"{origin} default": values for origin, values in recommended.items()}
+    for source, values in {"config key": config, **defaults}.items():
         for name in values:
             if name not in known:
                 raise ValueError(f"unknown {source} {name!r}{suggestion(name, known)}")
     values_of: dict[str, dict[str, Any]] = {}
     origins = {}
     for group, name, item in fields():
-        for origin, values in (("option", command), ("config", config), ("model", model)):
+        for origin, values in {"option": command, "config": config, **recommended}.items():
             if values.get(name) not in (None, {}, ()):
                 values_of.setdefault(group, {})[name] = check(item, values[name], origin)
                 origins[name] = origin

@@ -6,13 +6,18 @@ from registry.resolving import read_config, resolve
 
 
 def test_sources_in_order():
-    resolved = resolve({"epochs": 2.0}, {"epochs": 5, "seed": 7}, {"learning_rate": 1e-3, "seed": 9})
+    recommended = {
+        "model": {"learning_rate": 1e-3, "seed": 9},
+        "task": {"learning_rate": 1e-2, "max_length": 256, "warmup": None},
+    }
+    resolved = resolve({"epochs": 2.0}, {"epochs": 5, "seed": 7}, recommended)
     assert resolved.options.optimization.epochs == 2.0
     assert resolved.options.run.seed == 7
     assert resolved.options.optimization.learning_rate == 1e-3
     assert resolved.options.optimization.batch_size == 32
-    names = ("epochs", "seed", "learning_rate", "batch_size")
-    assert [resolved.origins[n] for n in names] == ["option", "config", "model", "default"]
+    assert resolved.options.text.max_length == 256
+    names = ("epochs", "seed", "learning_rate", "max_length", "batch_size", "warmup")
+    assert [resolved.origins[n] for n in names] == ["option", "config", "model", "task", "default", "default"]
 
 
 @pytest.mark.parametrize(

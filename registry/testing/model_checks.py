@@ -57,7 +57,7 @@ def describes_itself(spec: ModelSpec) -> None:
 
 def recommends_options(spec: ModelSpec) -> None:
     """Recommends options that exist, with values in range."""
-    resolve({}, {}, spec.defaults)
+    resolve({}, {}, {"model": spec.defaults})
 
 
 def options_come_back(spec: ModelSpec) -> None:

@@ -105,8 +105,7 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
         trust_remote_code=named.trust_remote_code,
     )
     spec = with_options(spec, named.model_option, "--model-option")
-    recommended = {**({"max_length": task.max_length} if task.max_length else {}), **spec.defaults}
-    resolved = resolve(typed, config, recommended)
+    resolved = resolve(typed, config, {"model": spec.defaults, "task": {"max_length": task.max_length}})
     task = task.for_columns(source_of(resolved.options.data).columns)
     check_trackers(resolved.options.logging.tracker)
     if task.packs and Augmenter(resolved.options.augmentation, named.seed):

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from registry.inference import to_device
 from registry.training.assembly import Job
 from registry.training.engines import describe_engine, micro_step, numbers
@@ -38,6 +40,7 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("engine", engine_row(setup)),
         ("precision", f"{setup.precision.name} ({setup.precision.why})"),
         *attention_row(setup),
+        *dropout_row(job, setup),
         *([("word embeddings", setup.rows)] if setup.rows else []),
         ("updates", f"{setup.total_updates:,} of {plan.batch_size} examples, {plan.updates_per_epoch:,} an epoch"),
         ("padding", f"{planned:.0%} of the tokens in length-grouped batches, {random:.0%} in random ones"),
@@ -55,6 +58,15 @@ def attention_row(setup: Setup) -> list[tuple[str, str]]:
     """The attention kernels, of models that have any."""
     attention = describe_attention(setup.module)
     return [("attention", attention)] if attention else []
+
+
+def dropout_row(job: Job, setup: Setup) -> list[tuple[str, str]]:
+    """Every probability of a dropout layer of the model (adapters have an option), and whose it is."""
+    parts = setup.module.named_modules()
+    found = sorted({part.p for name, part in parts if isinstance(part, nn.Dropout) and ".lora_" not in name})
+    said = any("drop" in option for option in job.options.run.model_option)
+    origin = job.choice.resolved.origins["model_option"] if said else "model"
+    return [("dropout", f"{', '.join(f'{p:g}' for p in found)} ({origin})")] if found else []
 
 
 def groups_rows(groups: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ def test_short_names_stand_for_checkpoints_with_settings_that_exist(name):
     spec, source = models.resolve_model(name)
     assert source == ModelSource(path=CHECKPOINTS[name].path)
     assert spec.defaults == {**FINE_TUNING[CHECKPOINTS[name].family], **CHECKPOINTS[name].defaults}
-    resolve({}, {}, spec.defaults)
+    resolve({}, {}, {"model": spec.defaults})
     assert registered_name(name) == name
 
 

@@ -1,0 +1,47 @@
+"""The start-up summary says where values came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from registry.training.assembly import assemble, choose
+from registry.training.engine_start import build_accelerator
+from registry.training.setup import build_setup
+from registry.training.summary import summarise
+
+ROWS = {"max_train_rows": 32, "max_validation_rows": 10, "max_test_rows": 10}
+
+
+def summary(typed: dict[str, Any], config: dict[str, Any]) -> dict[str, str]:
+    """The rows of a job's summary, by name."""
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+    choice = choose({"precision": "fp32", **ROWS, **typed}, config)
+    accelerator, precision = build_accelerator(choice.options.optimization)
+    job = assemble(choice, lambda text: None)
+    return dict(summarise(job, build_setup(job, accelerator, precision)))
+
+
+@pytest.mark.parametrize(
+    ("typed", "config", "shown"),
+    [
+        ({}, {}, "0.1 (model)"),
+        ({"lora_rank": 2, "lora_dropout": 0.3}, {}, "0.1 (model)"),
+        ({"model_option": {"dropout": "0"}}, {}, "0 (option)"),
+        ({}, {"model_option": {"hidden_dropout_prob": 0.2}}, "0.1, 0.2 (config)"),
+    ],
+)
+def test_dropout_is_shown_with_its_origin(
+    typed: dict[str, Any], config: dict[str, Any], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_CACHE", str(tmp_path / "cache"))
+    assert summary(typed, config)["dropout"] == shown
+
+
+def test_what_a_task_recommends_is_the_tasks() -> None:
+    resolved = choose({"task": "imdb"}, {}).resolved
+    assert (resolved.options.text.max_length, resolved.origins["max_length"]) == (256, "task")
