@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll", "folder")
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "text", "first-blank", "conll", "conllu", "folder")
 OPTIMIZERS = ("adamw", "adamw8bit", "paged_adamw8bit", "lion8bit", "adafactor", "sgd", "lamb")
 SCHEDULES = ("linear", "cosine", "constant", "polynomial", "one-cycle", "wsd", "inverse-sqrt")
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
@@ -118,7 +118,7 @@ class Splits:
     max_validation_rows: int | None = option(None, "Validation rows, stratified.", minimum=1)
     max_test_rows: int | None = option(None, "Test rows, stratified.", minimum=1)
     drop_invalid: bool = option(
-        False, "Leave rows without text or label out, and say how many; else they are an error."
+        False, "Leave ragged rows and those without text or label out, and say how many; else they are an error."
     )
     drop_leaks: bool = option(False, "Remove rows from train whose text also stands in validation or test.")
 

@@ -15,8 +15,8 @@ class FileFormat:
     Args:
         kind: "csv", "tsv", "jsonl", "json", "parquet", "text" (a row is a line), "first-blank" (two
             columns, split at the first blank), "conll" (a token a line, blank lines between
-            sentences) or "folder" (a row is a text file, its label the name of its folder); empty: by
-            the file's suffix.
+            sentences), "conllu" (its ten columns by name) or "folder" (a row is a text file, its label the
+            name of its folder); empty: by the file's suffix.
         separator: between cells; empty: by kind and first line; " " is any run of blanks.
         quoting: whether quotation marks quote cells; None: in CSV yes, in TSV where all of them do.
         columns: names of the columns where the first line is a row already. Column files without
@@ -25,7 +25,8 @@ class FileFormat:
         header: a column file's first line names its columns.
         sentence: column whose value changes where a sentence begins, in files with one token a row.
         encoding: of text files.
-        undecodable: bytes that are not of that encoding are an error ("strict"), or U+FFFD ("replace").
+        drop_invalid: leave ragged rows out and say how many, and read bytes that are not of that encoding as U+FFFD;
+            else they are an error.
     """
 
     kind: str = ""
@@ -36,7 +37,7 @@ class FileFormat:
     header: bool = False
     sentence: str = ""
     encoding: str = "utf-8"
-    undecodable: str = "strict"
+    drop_invalid: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def source_of(data: Data, drop_invalid: bool = False) -> Source:
     """The source that a person's options name.
 
     Args:
-        drop_invalid: read on where bytes are not of the encoding; `prepare` then leaves those rows out.
+        drop_invalid: read on where a row is ragged, or bytes are not of the encoding; `prepare` leaves the latter out.
 
     Raises:
         ValueError: files for other splits but none to train on.
@@ -110,6 +111,6 @@ def source_of(data: Data, drop_invalid: bool = False) -> Source:
             separator=(data.separator or "").replace("\\t", "\t"),
             sentence=data.sentence_column or "",
             encoding=data.encoding,
-            undecodable="replace" if drop_invalid else "strict",
+            drop_invalid=drop_invalid,
         ),
     )

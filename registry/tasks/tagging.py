@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry.data.source import FileFormat, LocalFile
 from registry.tasks.ner import Ner
 
-TOKENS = ("tokens", "words", "token", "word", "0")
+TOKENS = ("tokens", "words", "token", "word", "form", "0")
 TAGS = ("tags", "ner_tags", "ner", "tag", "labels", "label", "-1")
 
 

@@ -21,19 +21,19 @@ _SUFFIXES = {
     ".txt": "text",
     ".text": "text",
     ".conll": "conll",
-    ".conllu": "conll",
+    ".conllu": "conllu",
     ".bio": "conll",
     ".iob": "conll",
 }
 
 
 def read_chunks(path: Path, format: FileFormat, lists: bool = False) -> Iterator[Chunk]:
-    """The rows of one file; `lists` where a row must hold lists of tokens, so that text means column files.
+    """The rows of one file; `lists` where a row must hold lists of tokens: .txt and unknown suffixes are column files.
 
     Raises:
         ValueError: names the file and, where one is at fault, the line or row.
     """
-    kind = format.kind or detect(path, lists)
+    kind = format.kind or _detect(path, lists)
     if kind == "parquet":
         from registry.data.formats.parquet import read_parquet
 
@@ -44,10 +44,10 @@ def read_chunks(path: Path, format: FileFormat, lists: bool = False) -> Iterator
         return json_files.read_json(path, format) if kind == "json" else json_files.read_json_lines(path, format)
     if kind in ("csv", "tsv"):
         return _read_table(path, format, "\t" if kind == "tsv" else "", lists)
-    if kind == "conll":
-        from registry.data.formats.column_files import read_column_file
+    if kind in ("conll", "conllu"):
+        from registry.data.formats import column_files
 
-        return read_column_file(path, format)
+        return (column_files.read_conllu if kind == "conllu" else column_files.read_column_file)(path, format)
     from registry.data.formats import text
 
     if kind == "first-blank":
@@ -69,14 +69,18 @@ def _read_table(path: Path, format: FileFormat, separator: str, lists: bool) -> 
     return token_rows.read_token_rows(path, format, separator)
 
 
-def detect(path: Path, lists: bool = False) -> str:
-    """The kind that a file's suffix says; unknown ones and .txt are column files where rows are `lists`."""
+def suffix_kind(path: Path) -> str:
+    """The kind that a file's suffix says; empty: none."""
     from registry.data.formats.lines import plain_suffix
 
-    kind = _SUFFIXES.get(plain_suffix(path))
-    if lists and kind in (None, "text"):
+    return _SUFFIXES.get(plain_suffix(path), "")
+
+
+def _detect(path: Path, lists: bool) -> str:
+    kind = suffix_kind(path)
+    if lists and kind in ("", "text"):
         return "conll"
-    if kind is None:
+    if not kind:
         known = ", ".join(_SUFFIXES)
         raise ValueError(f"{path}: the suffix says no format ({known}, or one of these compressed); say --file-format")
     return kind

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 20_000
 """Rows a chunk, at most: enough to amortise Arrow's overhead."""
@@ -22,6 +26,28 @@ class Chunk:
     table: pa.Table
     places: Sequence[int]
     unit: str = "line"
+
+
+@dataclass
+class Ragged:
+    """The rows of a file with more or fewer cells than it has columns: an error, or where dropped, counted and said."""
+
+    path: Path
+    drop: bool
+    rows: int = 0
+    first: str = ""
+
+    def add(self, line: int, what: str) -> None:
+        """One more of them; ValueError where they are not dropped."""
+        if not self.drop:
+            raise ValueError(f"{self.path}, line {line}: {what}")
+        self.rows += 1
+        self.first = self.first or f"line {line}: {what}"
+
+    def say(self) -> None:
+        """Warn of what was left out."""
+        if self.rows:
+            logger.warning("%s: %d ragged rows left out (%s)", self.path, self.rows, self.first)
 
 
 def gather(rows: Iterable[tuple[int, Sequence[Any]]], columns: Sequence[str], kind: pa.DataType) -> Iterator[Chunk]:

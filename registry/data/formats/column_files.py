@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from registry.data.formats.chunks import Chunk, gather
+from registry.data.formats.chunks import Chunk, Ragged, gather
+from registry.data.formats.delimited import Row
 from registry.data.formats.lines import open_text
 from registry.data.source import FileFormat
 
-Sentence = tuple[int, list[list[str]]]
-"""The line it begins on, and its tokens' cells."""
+Sentence = list[Row]
+"""Its tokens."""
 
 DOCUMENT = "-DOCSTART-"
 """Begins a line between documents that is no token."""
+
+CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+"""Columns of CoNLL-U (universaldependencies.org/format.html)."""
 
 
 def read_column_file(path: Path, format: FileFormat) -> Iterator[Chunk]:
@@ -31,11 +36,24 @@ def read_column_file(path: Path, format: FileFormat) -> Iterator[Chunk]:
         names: Sequence[str] = format.columns
         if format.header:
             names = text.readline().rstrip("\r\n").split(blanks)
-        sentences = _sentences(text, blanks, 1 + format.header)
-        yield from gather_sentences(path, sentences, names)
+        sentences = _sentences(enumerate(text, 1 + format.header), blanks)
+        yield from gather_sentences(path, sentences, names, format)
 
 
-def gather_sentences(path: Path, sentences: Iterator[Sentence], names: Sequence[str]) -> Iterator[Chunk]:
+def read_conllu(path: Path, format: FileFormat) -> Iterator[Chunk]:
+    """One row a sentence of a CoNLL-U file, word by word: no comments, ranges of words (1-2) or unwritten ones (1.1).
+
+    Raises:
+        ValueError: a line has other than ten columns; names the line.
+    """
+    with open_text(path, format, newline="\n") as text:
+        lines = ((number, line) for number, line in enumerate(text, 1) if _is_word(line))
+        yield from gather_sentences(path, _sentences(lines, "\t"), CONLLU, format)
+
+
+def gather_sentences(
+    path: Path, sentences: Iterator[Sentence], names: Sequence[str], format: FileFormat
+) -> Iterator[Chunk]:
     """Chunks with a row a sentence; without names the columns are "0", "1", ….
 
     Raises:
@@ -44,31 +62,38 @@ def gather_sentences(path: Path, sentences: Iterator[Sentence], names: Sequence[
     first = next(sentences, None)
     if first is None:
         return
-    names = names or [str(index) for index in range(len(first[1][0]))]
-    width = len(names)
-
-    def rows() -> Iterator[tuple[int, list[list[str]]]]:
-        for begin, tokens in itertools.chain([first], sentences):
-            for line, cells in enumerate(tokens, begin):
-                if len(cells) != width:
-                    raise ValueError(f"{path}, line {line}: {len(cells)} columns, where {width} are expected")
-            yield begin, [list(column) for column in zip(*tokens, strict=True)]
-
-    yield from gather(rows(), names, pa.list_(pa.string()))
+    names = names or [str(index) for index in range(len(first[0][1]))]
+    even = _even(itertools.chain([first], sentences), len(names), Ragged(path, format.drop_invalid))
+    columns = ((tokens[0][0], list(map(list, zip(*(cells for _, cells in tokens), strict=True)))) for tokens in even)
+    yield from gather(columns, names, pa.list_(pa.string()))
 
 
-def _sentences(text: Iterable[str], separator: str | None, line: int) -> Iterator[Sentence]:
-    begin = line
-    tokens: list[list[str]] = []
-    for number, content in enumerate(text, line):
+def _even(sentences: Iterable[Sentence], width: int, ragged: Ragged) -> Iterator[Sentence]:
+    for tokens in sentences:
+        wrong = next(((line, len(cells)) for line, cells in tokens if len(cells) != width), None)
+        if wrong is None:
+            yield tokens
+        else:
+            ragged.add(wrong[0], f"{wrong[1]} columns, where {width} are expected")
+    ragged.say()
+
+
+def _sentences(lines: Iterable[tuple[int, str]], separator: str | None) -> Iterator[Sentence]:
+    tokens: Sentence = []
+    for number, content in lines:
         if content.isspace() or content.startswith(DOCUMENT):
             if tokens:
-                yield begin, tokens
-            begin, tokens = number + 1, []
+                yield tokens
+            tokens = []
         else:
-            tokens.append(content.rstrip("\r\n").split(separator))
+            tokens.append((number, content.rstrip("\r\n").split(separator)))
     if tokens:
-        yield begin, tokens
+        yield tokens
+
+
+def _is_word(line: str) -> bool:
+    """Whether a line of CoNLL-U is a word, or ends a sentence."""
+    return not re.match(r"#|\d+[-.]\d", line)
 
 
 def _separator(path: Path, format: FileFormat) -> str:

@@ -11,13 +11,14 @@ from typing import IO
 
 import pyarrow as pa
 
-from registry.data.formats.chunks import Chunk, gather
+from registry.data.formats.chunks import Chunk, Ragged, gather
 from registry.data.formats.lines import open_text
 from registry.data.source import FileFormat
 
 csv.field_size_limit(16 * 1024 * 1024)  # an unclosed quotation mark ends here, not at the end of memory
 
 Row = tuple[int, list[str]]
+"""The line it stands on, and its cells."""
 
 
 def read_delimited(path: Path, format: FileFormat, default_separator: str = "") -> Iterator[Chunk]:
@@ -31,7 +32,7 @@ def read_delimited(path: Path, format: FileFormat, default_separator: str = "") 
         names: Sequence[str] = format.columns
     else:
         names = read_header(path, rows)
-    yield from gather(_checked(path, rows, names), names, pa.string())
+    yield from gather(_even(rows, names, Ragged(path, format.drop_invalid)), names, pa.string())
 
 
 def read_cells(path: Path, format: FileFormat, default_separator: str = "") -> Iterator[Row]:
@@ -76,17 +77,16 @@ def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
     raise ValueError(f"{path}: the file is empty")
 
 
-def _checked(path: Path, rows: Iterator[Row], names: Sequence[str]) -> Iterator[Row]:
+def _even(rows: Iterator[Row], names: Sequence[str], ragged: Ragged) -> Iterator[Row]:
     width = len(names)
     for number, cells in rows:
         if len(cells) == width:
             yield number, cells
         elif cells:
-            raise ValueError(
-                f"{path}, line {number}: {len(cells)} cells where the {width} columns {', '.join(names)} are expected"
-            )
+            ragged.add(number, f"{len(cells)} cells where the {width} columns {', '.join(names)} are expected")
         elif width == 1:  # an empty line is an empty cell here, and reported as such
             yield number, [""]
+    ragged.say()
 
 
 def _separator(path: Path, format: FileFormat) -> str:

@@ -53,8 +53,9 @@ def open_text(path: Path, format: FileFormat, newline: str | None = None) -> Ite
             f"unknown encoding {format.encoding!r}; usual ones are utf-8, utf-16, latin-1, gb18030"
         ) from None
     codec = "utf-8-sig" if codec == "utf-8" else codec
+    undecodable = "replace" if format.drop_invalid else "strict"
     try:
-        with _open_bytes(path) as raw, io.TextIOWrapper(raw, codec, format.undecodable, newline) as text:
+        with _open_bytes(path) as raw, io.TextIOWrapper(raw, codec, undecodable, newline) as text:
             yield text
     except UnicodeError:
         raise ValueError(_wrong_encoding(path, format.encoding)) from None

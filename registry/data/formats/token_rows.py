@@ -33,7 +33,7 @@ def read_token_rows(path: Path, format: FileFormat, default_separator: str) -> I
     divider = next((i for i, name in enumerate(names) if _divides(name, format.sentence)), None)
     if format.sentence and divider is None:
         raise ValueError(f"{path}: no column {format.sentence!r}; there are {', '.join(names)}")
-    yield from gather_sentences(path, _plausible(path, _sentences(lines, divider), names), names)
+    yield from gather_sentences(path, _plausible(path, _sentences(lines, divider), names), names, format)
 
 
 def has_lists(path: Path, format: FileFormat, default_separator: str) -> bool:
@@ -70,28 +70,26 @@ def _parse(path: Path, line: int, cell: str) -> list[str]:
 
 def _sentences(rows: Iterator[Row], divider: int | None) -> Iterator[Sentence]:
     """Rows put together up to an empty one, or until the column `divider` has another value that is not empty."""
-    begin = 0
     current = ""
-    tokens: list[list[str]] = []
+    tokens: Sentence = []
     for line, cells in rows:
         blank = not any(cells)
         value = cells[divider] if divider is not None and divider < len(cells) else ""
         if tokens and (blank or (value and value != current)):
-            yield begin, tokens
+            yield tokens
             tokens = []
         if not blank:
-            begin = begin if tokens else line
             current = value or current
-            tokens.append(cells)
+            tokens.append((line, cells))
     if tokens:
-        yield begin, tokens
+        yield tokens
 
 
 def _plausible(path: Path, sentences: Iterator[Sentence], names: Sequence[str]) -> Iterator[Sentence]:
     for sentence in sentences:
-        if len(sentence[1]) > LONGEST:
+        if len(sentence) > LONGEST:
             what = f"over {LONGEST} tokens in one sentence; name the column that numbers sentences: --sentence-column"
-            raise ValueError(f"{path}, line {sentence[0]}: {what} ({', '.join(names)})")
+            raise ValueError(f"{path}, line {sentence[0][0]}: {what} ({', '.join(names)})")
         yield sentence
 
 
