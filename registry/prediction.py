@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ def file_rows(run: Run, pattern: str, source: Source) -> Iterator[Row]:
     """Rows of a file or glob with the columns that the run predicts from; empty cells are empty texts.
 
     Args:
-        source: says the columns' names and how the file is written. A text column may be named for a
-            task that learned from lists of words.
+        source: says the columns' names and how the file is written. For a task that learned from lists of words
+            the file may hold whole texts.
 
     Raises:
         ValueError: in one line, naming file, row and column.
@@ -69,13 +69,41 @@ def file_rows(run: Run, pattern: str, source: Source) -> Iterator[Row]:
     from registry.data.reading import stream
 
     roles: Roles = run.task.inputs()
-    if "text" in source.columns and not {"text", "question"} & set(roles):
-        roles = {"text": source.columns["text"]}
+    if "tokens" in roles:
+        roles = _words_or_texts(roles, pattern, source)
     flags = {*roles, *(FLAGS.get(role, role) for role in roles)}
     columns = {role: column for role, column in source.columns.items() if role in flags}
-    for row in stream(pattern, roles=roles, columns=columns, format=source.format, optional=()):
+    for row in stream(pattern, roles=roles, columns=columns, format=source.format):
         item = {name: "" if value is None else value for name, value in row.items() if name != "row"}
         yield Row(item, {"row": row["row"], **item})
+
+
+def _words_or_texts(roles: Roles, pattern: str, source: Source) -> Roles:
+    """What to read of a file that holds lists of words, or the texts to be split into them.
+
+    Raises:
+        ValueError: it could be either, or has no column that looks like one of them.
+    """
+    from registry.data.formats import expand, suffix_kind
+    from registry.data.reading import column_names
+    from registry.data.roles import match
+    from registry.tasks.texts import TEXT
+
+    texts: Roles = {"text": TEXT}
+    if "text" in source.columns or source.format.kind in ("text", "folder"):
+        return texts
+    path = expand(pattern)[0]
+    kind = source.format.kind or suffix_kind(path)
+    if kind in ("", "text"):
+        raise ValueError(f"{path}: is a line a text or a token? say --file-format text or --file-format conll")
+    names = column_names(path, replace(source.format, kind=kind))
+    if match(names, source.columns.get("tokens") or roles["tokens"], asked="tokens" in source.columns):
+        return roles
+    if match(names, TEXT):
+        return texts
+    raise ValueError(
+        f"{path}: the columns are {', '.join(names)}: choose with --tokens-column, or for whole texts --text-column"
+    )
 
 
 def predict_rows(

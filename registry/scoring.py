@@ -85,5 +85,5 @@ def _labelled(run: Run, prepared: Prepared, split: str, where: str) -> Dataset:
     wanted = set(run.task.roles) - set(run.task.inputs())
     missing = wanted and not wanted & set(rows.column_names)
     if missing or prepared.checks["unlabelled"][split] == len(rows):
-        raise ValueError(f"{where}: no row has a label, so that there is nothing to score; predict.py predicts them")
+        raise ValueError(f"{where}: no row has a label to score; --label-column names it, predict.py needs none")
     return rows

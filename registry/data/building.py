@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from registry.data.formats.chunks import Chunk
 from registry.data.places import place_of, remember
-from registry.data.roles import LISTS, TEXTS, Choices, apply, choose, flag
-from registry.data.source import Roles
+from registry.data.roles import LISTS, TEXTS, Choices, Chooser, apply, flag
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,17 +23,15 @@ _NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?\s*")
 def build_split(
     split: str,
     chunks: Iterator[tuple[str, Chunk]],
-    roles: Roles,
-    named: Mapping[str, str],
+    chooser: Chooser,
     optional: Collection[str],
     *,
-    aloud: bool,
     strict: bool,
 ) -> Dataset:
     """One split as a data set with `row`, memory-mapped from disk where it is large.
 
     Args:
-        aloud: log which columns were guessed.
+        optional: roles that the split may lack.
         strict: refuse a text column that holds only numbers.
 
     Raises:
@@ -47,7 +44,7 @@ def build_split(
 
     def tables() -> Iterator[pa.Table]:
         nonlocal rows
-        for table, file, chunk in canonical_tables(chunks, roles, named, optional, aloud=aloud):
+        for table, file, chunk in canonical_tables(chunks, chooser, optional):
             if strict and not rows:
                 _refuse_numbers(table, file)
             seen.setdefault(file, (rows, chunk.unit, []))[2].append(chunk.places)
@@ -62,12 +59,7 @@ def build_split(
 
 
 def canonical_tables(
-    chunks: Iterator[tuple[str, Chunk]],
-    roles: Roles,
-    named: Mapping[str, str],
-    optional: Collection[str],
-    *,
-    aloud: bool,
+    chunks: Iterator[tuple[str, Chunk]], chooser: Chooser, optional: Collection[str]
 ) -> Iterator[tuple[pa.Table, str, Chunk]]:
     """(canonical table, file, chunk); columns are chosen anew for every file."""
     file = ""
@@ -75,9 +67,9 @@ def canonical_tables(
     first: tuple[str, pa.Schema] | None = None
     for name, chunk in chunks:
         if name != file:
-            choices = choose(chunk.table.column_names, roles, named, optional, name, aloud and not file)
+            choices = chooser.choose(chunk.table.column_names, optional, name)
             file = name
-        table = apply(chunk.table, choices, file)
+        table = apply(chunk, choices, file)
         first = first or (file, table.schema)
         table = _as_before(table, file, first)
         _refuse_unequal(table, file, chunk)

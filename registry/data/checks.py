@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from registry.data.places import where
-from registry.data.roles import CLASSES, LISTS, TEXTS
+from registry.data.roles import CLASSES, LABELS, LISTS, TEXTS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,7 +43,7 @@ def invalid_rows(rows: Dataset, *, needs_label: bool, unreadable: bool = False) 
                 found[start + at] = "the text is empty"
             elif unreadable and "\ufffd" in text:
                 found[start + at] = "the text has bytes that are not of the file's encoding"
-    label = next((name for name in (*CLASSES, "tags") if name in rows.column_names), None)
+    label = next((name for name in LABELS if name in rows.column_names), None)
     if needs_label and label is not None:
         missing = [at for at, value in enumerate(_values(rows, label)) if value is None]
         if len(missing) < len(rows):
@@ -53,7 +53,7 @@ def invalid_rows(rows: Dataset, *, needs_label: bool, unreadable: bool = False) 
 
 def conflicts(rows: Dataset, hashes: np.ndarray) -> tuple[int, list[str]]:
     """Texts that occur with different labels: how many, and where the first of them stand."""
-    name = next((name for name in (*CLASSES, "tags") if name in rows.column_names), None)
+    name = next((name for name in LABELS if name in rows.column_names), None)
     if name is None:
         return 0, []
     repeated = np.isin(hashes, _repeated(hashes))
@@ -85,7 +85,7 @@ def balance(rows: Dataset) -> dict[str, int]:
 
 def unlabelled(rows: Dataset) -> int:
     """Rows without a label, where the split has a column for it."""
-    name = next((name for name in (*CLASSES, "tags") if name in rows.column_names), None)
+    name = next((name for name in LABELS if name in rows.column_names), None)
     return 0 if name is None else sum(value is None for value in _values(rows, name))
 
 

@@ -7,7 +7,7 @@ need not know where a row came from. Empty cells of a label or answer column are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from registry.data.formats.chunks import Chunk
 
-OPTIONAL = ("text_pair", "context", "label", "answer", "tags")
 SPLITS = ("train", "validation", "test")
 
 Chunks = Iterator["tuple[str, Chunk]"]
@@ -35,9 +34,8 @@ def read(
     revision: str | None = None,
     hub_splits: Mapping[str, str] | None = None,
     local: Local | None = None,
-    optional: Collection[str] = OPTIONAL,
 ) -> DatasetDict:
-    """Every split that the source has, with the roles' columns and `row`.
+    """Every split that the source has, with the roles' columns and `row`; test splits may lack labels.
 
     Args:
         source: says which of the three kinds is read, and overrides columns and revision.
@@ -45,7 +43,6 @@ def read(
         hub, subset, revision: the task's data set on the Hub.
         hub_splits: our split name -> the Hub's; empty: the splits named train…, validation…, test….
         local: our split name -> file in the publisher's layout below `data_dir`.
-        optional: roles that a source may lack. Where only some splits have one, the others hold None.
 
     Raises:
         ValueError: one line that names the file, row and column, and what would be right.
@@ -53,11 +50,14 @@ def read(
     from datasets import DatasetDict
 
     from registry.data.building import build_split, fill_missing
+    from registry.data.roles import LABELS, Chooser
 
+    own = bool(source.files)
+    chooser = Chooser(roles, source.columns, aloud=own)
     splits: dict[str, Dataset] = {}
-    for split, chunks, own in _sources(source, hub, subset, revision, hub_splits or {}, local or {}, "tokens" in roles):
-        aloud = own and not splits
-        splits[split] = build_split(split, chunks, roles, source.columns, optional, aloud=aloud, strict=own)
+    for split, chunks in _sources(source, hub, subset, revision, hub_splits or {}, local or {}, "tokens" in roles):
+        optional = LABELS if split.startswith("test") else ()
+        splits[split] = build_split(split, chunks, chooser, optional, strict=own)
     return DatasetDict(fill_missing(splits))
 
 
@@ -67,7 +67,6 @@ def stream(
     roles: Roles,
     columns: Mapping[str, str] | None = None,
     format: FileFormat | None = None,
-    optional: Collection[str] = OPTIONAL,
 ) -> Iterator[dict[str, Any]]:
     """Rows of a file or glob one after the other, in bounded memory: canonical columns and `row`.
 
@@ -75,10 +74,11 @@ def stream(
         ValueError: as `read` does, when the row is reached.
     """
     from registry.data.building import canonical_tables
+    from registry.data.roles import Chooser
 
     chunks = file_chunks(pattern, format or FileFormat(), "tokens" in roles)
     row = 0
-    for table, _, _ in canonical_tables(chunks, roles, columns or {}, optional, aloud=True):
+    for table, _, _ in canonical_tables(chunks, Chooser(roles, columns or {}, aloud=True), optional=()):
         for values in table.to_pylist():
             yield {"row": row, **values}
             row += 1
@@ -101,6 +101,17 @@ def file_chunks(pattern: str, format: FileFormat, lists: bool) -> Chunks:
         raise ValueError(f"{pattern}: there are no rows in it")
 
 
+def column_names(path: Path, format: FileFormat) -> list[str]:
+    """The columns of a file, whatever its rows are read as.
+
+    Raises:
+        ValueError: there is not one row in it, or its first ones are malformed.
+    """
+    _, chunk = next(file_chunks(str(path), format, lists=False))
+    names: list[str] = chunk.table.column_names
+    return names
+
+
 def _sources(
     source: Source,
     hub: str,
@@ -109,20 +120,19 @@ def _sources(
     hub_splits: Mapping[str, str],
     local: Local,
     lists: bool,
-) -> Iterator[tuple[str, Chunks, bool]]:
-    """(split, its chunks, whether it is a person's own file)."""
+) -> Iterator[tuple[str, Chunks]]:
+    """(split, its chunks)."""
     if source.files:
         for split, pattern in source.files.items():
-            yield split, file_chunks(pattern, source.format, lists), True
+            yield split, file_chunks(pattern, source.format, lists)
     elif source.data_dir:
         for split, file in _local_files(Path(source.data_dir), subset, hub_splits, local):
-            chunks = file_chunks(file.path, file.format, lists)
-            yield split, _spelled_out(chunks, file.cells) if file.cells else chunks, False
+            chunks = file_chunks(file.path, replace(file.format, drop_invalid=source.format.drop_invalid), lists)
+            yield split, _spelled_out(chunks, file.cells) if file.cells else chunks
     elif hub:
         from registry.data.hub import hub_chunks
 
-        for split, chunks in hub_chunks(hub, subset, source.revision or revision, hub_splits):
-            yield split, chunks, False
+        yield from hub_chunks(hub, subset, source.revision or revision, hub_splits)
     else:
         raise ValueError("no data: this task has no data set of its own; give --train-file (or --data-dir)")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from registry.data.formats.chunks import Chunk
 from registry.data.source import Roles
 
 logger = logging.getLogger(__name__)
@@ -23,10 +24,14 @@ LISTS = ("tokens", "tags")
 CLASSES = ("label", "answer")
 """Canonical columns that hold the name of a class; an empty cell is None."""
 
+LABELS = (*CLASSES, "tags")
+"""Canonical columns of what is learned; rows that are only predicted lack them."""
+
 FLAGS = {"question": "text", "context": "text_pair", "answer": "label"}
 """Canonical columns that a person names by the flag of another one."""
 
 _SET = ("1", "1.0", "true", "yes", "y", "x")
+_UNSET = ("", "0", "0.0", "false", "no", "n")
 
 
 @dataclass(frozen=True)
@@ -39,49 +44,89 @@ class Choice:
 Choices = Mapping[str, Choice]
 
 
-def choose(
-    names: Sequence[str], roles: Roles, named: Mapping[str, str], optional: Collection[str], where: str, aloud: bool
-) -> dict[str, Choice]:
-    """A column for every role.
+class Chooser:
+    """Chooses a column for every role, file by file; what it found in one file helps with the next.
 
     Args:
-        names: the source's columns.
         named: role -> column that the person named.
-        optional: roles that may be absent.
-        where: the file, for messages.
         aloud: log which columns were guessed.
 
     Raises:
-        ValueError: a column is missing, or several could be meant; lists the columns there are.
+        ValueError: a column is named for a role that the task has not.
     """
-    named = _by_role(named, roles)
-    chosen: dict[str, Choice] = {}
-    for role, accepted in roles.items():
-        wanted = named.get(role) or accepted
-        found = _match(names, (wanted,) if isinstance(wanted, str) else tuple(wanted), role in named)
-        if len(found) > 1:
-            raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {flag(role)}")
-        if found:
-            chosen[role] = Choice(_parts(names, found[0]))
-    for role in roles:
-        if role not in chosen and (role in named or role not in optional):
-            chosen[role] = Choice((_last_resort(names, roles, chosen, role, named.get(role), where),))
-    for role, choice in chosen.items():
-        if aloud and role not in named and not isinstance(roles[role], str):
-            logger.warning("%s: taking column %r as %s (else %s)", where, choice.columns[0], role, flag(role))
-    return {role: chosen[role] for role in roles if role in chosen}
+
+    def __init__(self, roles: Roles, named: Mapping[str, str], *, aloud: bool) -> None:
+        self.roles = roles
+        self._named = _by_role(named, roles)
+        self._aloud = aloud
+        self._before: Choices = {}
+
+    def choose(self, names: Sequence[str], optional: Collection[str], where: str) -> Choices:
+        """A column for every role, none for two.
+
+        Args:
+            names: the source's columns.
+            optional: roles that may be absent.
+            where: the file, for messages.
+
+        Raises:
+            ValueError: a column is missing, or several could be meant; lists the columns there are.
+        """
+        chosen = self._match(names, where)
+        for role in self.roles:
+            before = self._before.get(role)
+            if role in chosen:
+                continue
+            if before and role not in self._named and set(before.columns) <= _left(names, chosen):
+                chosen[role] = before
+            elif role not in optional:
+                chosen[role] = Choice((self._last_resort(names, chosen, role, where),))
+            elif role in self._named:
+                logger.warning("%s: no column %r, so that its rows have no %s", where, self._named[role], role)
+        for role, choice in chosen.items():
+            guessed = role not in self._named and not isinstance(self.roles[role], str)
+            if self._aloud and guessed and choice != self._before.get(role):
+                logger.warning("%s: taking column %r as %s (else %s)", where, choice.columns[0], role, flag(role))
+        self._before = {**self._before, **chosen}
+        return {role: chosen[role] for role in self.roles if role in chosen}
+
+    def _match(self, names: Sequence[str], where: str) -> dict[str, Choice]:
+        """The columns that were named, then among the others those with usual names."""
+        chosen: dict[str, Choice] = {}
+        for role in sorted(self.roles, key=lambda role: role not in self._named):
+            left = _left(names, chosen)
+            matching = match(names, self._named.get(role) or self.roles[role], asked=role in self._named)
+            found = [name for name in matching if set(_parts(names, name)) <= left]
+            if len(found) > 1:
+                raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {flag(role)}")
+            if found:
+                chosen[role] = Choice(_parts(names, found[0]))
+        return chosen
+
+    def _last_resort(self, names: Sequence[str], chosen: Choices, role: str, where: str) -> str:
+        """The one column left for a role whose usual names are all missing."""
+        left, asked = _left(names, chosen), self._named.get(role)
+        if asked is None and len(left) == 1 and not isinstance(self.roles[role], str):
+            return left.pop()
+        what = f"no column {asked!r}" if asked else f"which column is {role}?"
+        if asked and _is_column(names, asked):
+            what = f"column {asked!r} is taken already"
+        raise ValueError(f"{where}: {what}; the columns are {', '.join(names)}: choose with {flag(role)}")
 
 
-def apply(table: pa.Table, choices: Choices, where: str) -> pa.Table:
-    """The table with canonical columns alone, strings or lists of strings.
+def apply(chunk: Chunk, choices: Choices, where: str) -> pa.Table:
+    """The chunk's rows with canonical columns alone, strings or lists of strings.
 
     Raises:
-        ValueError: a column that must hold lists holds text, or the other way round.
+        ValueError: a column that must hold lists holds text, or the other way round; a cell of an indicator
+            column says neither yes nor no.
     """
+    table = chunk.table
     columns: dict[str, Any] = {}
     for role, choice in choices.items():
         if len(choice.columns) > 1:
-            columns[role] = (_joined if role in TEXTS else _indicated)(table, choice.columns)
+            several = choice.columns
+            columns[role] = _joined(table, several) if role in TEXTS else _indicated(chunk, several, where)
             continue
         name = choice.columns[0]
         # Rows of JSON may all lack a key that others have.
@@ -103,20 +148,22 @@ def _by_role(named: Mapping[str, str], roles: Roles) -> dict[str, str]:
     return {own[role]: column for role, column in named.items()}
 
 
-def _match(names: Sequence[str], wanted: Sequence[str], asked: bool) -> list[str]:
-    exact = [name for name in wanted if _named(names, name)]
+def match(names: Sequence[str], wanted: str | Sequence[str], *, asked: bool = False) -> list[str]:
+    """Those of the wanted names that columns have; unless a person asked for them, their case does not matter."""
+    wanted = (wanted,) if isinstance(wanted, str) else wanted
+    exact = [name for name in wanted if _is_column(names, name)]
     if exact or asked:
         return exact
     lowered = {name.lower() for name in wanted}
     return [name for name in names if name.lower() in lowered]
 
 
-def _named(names: Sequence[str], name: str) -> bool:
-    """A column's name, a place from the end in a column file ("-1"), or several columns "a,b,c"."""
+def _is_column(names: Sequence[str], name: str) -> bool:
+    """A column's name, a place from the end in a column file ("-1", never its first), or several columns "a,b,c"."""
     if name in names:
         return True
     if name.startswith("-") and name[1:].isdigit():
-        return "0" in names and 0 < int(name[1:]) <= len(names)
+        return "0" in names and 0 < int(name[1:]) < len(names)
     parts = [part.strip() for part in name.split(",")]
     return len(parts) > 1 and all(part in names for part in parts)
 
@@ -131,18 +178,24 @@ def _type(role: str) -> pa.DataType:
     return pa.list_(pa.string()) if role in LISTS else pa.string()
 
 
-def _last_resort(names: Sequence[str], roles: Roles, chosen: Choices, role: str, asked: str | None, where: str) -> str:
-    """The one column left for a role whose usual names are all missing."""
-    taken = {column for choice in chosen.values() for column in choice.columns}
-    left = [name for name in names if name not in taken]
-    if asked is None and len(left) == 1 and not isinstance(roles[role], str):
-        return left[0]
-    what = f"no column {asked!r}" if asked else f"which column is {role}?"
-    raise ValueError(f"{where}: {what}; the columns are {', '.join(names)}: choose with {flag(role)}")
+def _left(names: Sequence[str], chosen: Choices) -> set[str]:
+    return set(names) - {column for choice in chosen.values() for column in choice.columns}
 
 
-def _indicated(table: pa.Table, columns: Sequence[str]) -> pa.Array:
-    flags = [pc.is_in(pc.utf8_lower(table[c]), value_set=pa.array(_SET)).to_pylist() for c in columns]
+def _indicated(chunk: Chunk, columns: Sequence[str], where: str) -> pa.Array:
+    """The names of the columns that are set in each row."""
+    flags = []
+    for name in columns:
+        cells = pc.utf8_lower(pc.fill_null(pc.utf8_trim_whitespace(chunk.table[name]), ""))
+        flags.append(pc.is_in(cells, value_set=pa.array(_SET)).to_pylist())
+        known = pc.is_in(cells, value_set=pa.array(_SET + _UNSET)).to_pylist()
+        if False in known:
+            at = known.index(False)
+            cell = chunk.table[name][at].as_py()[:40]
+            raise ValueError(
+                f"{where}, {chunk.unit} {chunk.places[at]}: {cell!r} in the indicator column {name!r} is "
+                "neither yes (1, true, yes, x) nor no (0, false, no, or empty)"
+            )
     rows = zip(*flags, strict=True)
     return pa.array([[c for c, on in zip(columns, row, strict=True) if on] for row in rows], pa.list_(pa.string()))
 

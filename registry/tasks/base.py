@@ -117,7 +117,6 @@ class Task(abc.ABC):
             hub_splits=self.hub_splits,
             local=self.local,
             roles=self.roles,
-            optional=("label", "tags", "answer"),
         )
 
     @abc.abstractmethod

@@ -72,7 +72,7 @@ def test_unclear_columns_are_refused(tmp_path: Path, header: str, columns: dict[
 def test_question_is_named_by_the_text_flag(tmp_path: Path) -> None:
     train = write(tmp_path / "train.csv", "q,a,id\nwhere,here,1\n")
     source = Source(files={"train": str(train)}, columns={"text": "q", "label": "a"})
-    roles = {"question": ("question",), "answer": ("answer",), "context": ("context",)}
+    roles = {"question": ("question",), "answer": ("answer",)}
     assert read(source, roles=roles)["train"].to_list() == [{"question": "where", "answer": "here", "row": 0}]
 
 

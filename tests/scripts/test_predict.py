@@ -166,6 +166,35 @@ def test_texts_in_a_table_are_split_into_words(make_run, tmp_path):
     assert [row["tokens"] for row in lines(result.stdout)] == [["Ada", "sings", "."], []]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "text\nAda sings .\nBob writes here\n"),
+        ("rows.csv", "id,Sentence\n1,Ada sings .\n2,Bob writes here\n"),
+        ("rows.jsonl", '{"text": "Ada sings ."}\n{"text": "Bob writes here"}\n'),
+        ("rows.txt", "Ada sings .\nBob writes here\n"),
+    ],
+)
+def test_a_file_of_texts_is_split_into_words_by_a_run_that_learned_from_words(make_run, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    kind = ["--file-format", "text"] if name == "rows.txt" else []
+    result = run_predict(make_run("demo-ner"), "--file", tmp_path / name, *kind)
+    assert [row["tokens"] for row in lines(result.stdout)] == [["Ada", "sings", "."], ["Bob", "writes", "here"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rows.txt", "is a line a text or a token? say --file-format text or --file-format conll"),
+        ("rows.csv", "the columns are Satz: choose with --tokens-column, or for whole texts --text-column"),
+    ],
+)
+def test_a_file_that_may_hold_texts_or_tokens_is_asked_about(make_run, tmp_path, name, message):
+    (tmp_path / name).write_text("Satz\nAda sings .\n")
+    result = run_predict(make_run("demo-ner"), "--file", tmp_path / name)
+    assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path / name}: {message}\n")
+
+
 def test_questions_get_ranked_answers(make_run):
     (found,) = lines(run_predict(make_run("demo-qa"), "--text", "what?").stdout)
     scores = [answer["score"] for answer in found["answers"]]

@@ -12,7 +12,8 @@ from hub_repositories import DATA_SETS
 
 from registry import tasks
 from registry.data.places import where
-from registry.data.source import Source
+from registry.data.source import Source, source_of
+from registry.options import Data
 
 DATA = os.environ.get("REGISTRY_DATA")
 real = pytest.mark.skipif(not DATA, reason="REGISTRY_DATA names no folder of real data sets")
@@ -126,6 +127,20 @@ def test_pairs_of_glue(tmp_path: Path, name: str, header: str, row: str, expecte
     raw = tasks.get(name).load(write(tmp_path, {"train.tsv": f"{header}\n{row}\n", "dev.tsv": f"{header}\n{row}\n"}))
     first = raw["train"][0]
     assert (first["text"], first["text_pair"], first["label"]) == expected
+
+
+def test_ragged_rows_of_a_publishers_file_are_left_out_where_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+    (tmp_path / "train.tsv").write_text(header + "0\t1\t2\ta\tb\t0\n1\t2\n2\t3\t4\tc\td\t1\n")
+    (tmp_path / "dev.tsv").write_text(header + "0\t1\t2\te\tf\t0\n")
+    data = Data(data_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=r"train.tsv, line 3: 2 cells where the 6 columns"):
+        tasks.get("qqp").load(source_of(data))
+    raw = tasks.get("qqp").load(source_of(data, drop_invalid=True))
+    assert raw["train"]["text"][:] == ["a", "c"]
+    assert "train.tsv: 1 ragged rows left out (line 3: 2 cells where the 6 columns id, qid1" in caplog.text
 
 
 def test_trec_in_its_own_encoding(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Which column of a file is which: taken by name, by what an earlier file had, as the last one left, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from registry.data.reading import read
+from registry.data.source import Source
+
+TEXT = {"text": ("text", "sentence"), "label": ("label", "sentiment")}
+NER = {"tokens": ("tokens", "0"), "tags": ("tags", "-1")}
+
+
+def files(folder: Path, suffix: str = "csv", **contents: str) -> dict[str, str]:
+    for split, content in contents.items():
+        (folder / f"{split}.{suffix}").write_text(content)
+    return {split: str(folder / f"{split}.{suffix}") for split in contents}
+
+
+def test_a_label_column_of_another_name_is_taken_aloud_and_found_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = files(tmp_path, train="text,stars\na,5\n", validation="id,stars,text\n7,1,b\n", test="id,text\n8,c\n")
+    raw = read(Source(files=given), roles=TEXT)
+    assert {split: rows["label"][:] for split, rows in raw.items()} == {
+        "train": ["5"],
+        "validation": ["1"],
+        "test": [None],
+    }
+    assert [line for line in caplog.messages if "stars" in line] == [
+        f"{given['train']}: taking column 'stars' as label (else --label-column)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"train": "text,stars,id\na,5,7\n"}, "train.csv: which column is label?; the columns are text, stars, id: "),
+        ({"train": "text\na\n"}, "train.csv: which column is label?; the columns are text: "),
+        ({"train": "text,label\na,5\n", "validation": "text\na\n"}, "validation.csv: which column is label?; "),
+    ],
+)
+def test_train_and_validation_need_labels(tmp_path: Path, contents: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match="choose with --label-column") as raised:
+        read(Source(files=files(tmp_path, **contents)), roles=TEXT)
+    assert message in str(raised.value)
+
+
+def test_test_rows_without_the_named_label_are_unlabelled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = files(tmp_path, train="text,stars\na,5\n", test="text\nb\n")
+    raw = read(Source(files=given, columns={"label": "stars"}), roles=TEXT)
+    assert raw["test"].to_list() == [{"text": "b", "label": None, "row": 0}]
+    assert "test.csv: no column 'stars', so that its rows have no label" in caplog.text
+    with pytest.raises(ValueError, match=r"train.csv: no column 'star'; the columns are text, stars: choose with"):
+        read(Source(files=given, columns={"label": "star"}), roles=TEXT)
+
+
+def test_a_column_has_one_role(tmp_path: Path) -> None:
+    given = files(tmp_path, train="sentence,stars\n5,good\n")
+    with pytest.raises(ValueError, match=r"train.csv: column 'stars' is taken already; .* choose with --label-column"):
+        read(Source(files=given, columns={"text": "stars", "label": "stars"}), roles=TEXT)
+    raw = read(Source(files=given, columns={"label": "sentence"}), roles=TEXT)
+    assert raw["train"].to_list() == [{"text": "good", "label": "5", "row": 0}]
+
+
+@pytest.mark.parametrize("columns", [{}, {"tags": "-1"}, {"tokens": "0", "tags": "-1"}])
+def test_the_only_column_of_a_column_file_is_its_tokens(tmp_path: Path, columns: dict[str, str]) -> None:
+    given = files(tmp_path, "conll", train="EU B-ORG\nrejects O\n", test="EU\nrejects\n")
+    raw = read(Source(files=given, columns=columns), roles=NER)
+    assert raw["train"]["tags"][:] == [["B-ORG", "O"]]
+    assert raw["test"].to_list() == [{"tokens": ["EU", "rejects"], "tags": None, "row": 0}]
+
+
+@pytest.mark.parametrize("cell", ["0.7", "maybe", "2"])
+def test_indicator_columns_say_yes_or_no(tmp_path: Path, cell: str) -> None:
+    source = Source(
+        files=files(tmp_path, train=f"text,x,y\na,1,no\nb, TRUE ,0.0\nc,,False\nd,0,{cell}\n"),
+        columns={"label": "x,y"},
+    )
+    with pytest.raises(ValueError, match=rf"train.csv, line 5: '{cell}' in the indicator column 'y' is neither yes"):
+        read(source, roles=TEXT)
+    files(tmp_path, train="text,x,y\na,1,no\nb, TRUE ,0.0\nc,,False\nd,0,y\n")
+    assert read(source, roles=TEXT)["train"]["label"][:] == [["x"], ["x"], [], ["y"]]
