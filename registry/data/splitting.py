@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from registry.data.places import Place, remember, remembered
-from registry.data.roles import CLASSES
+from registry.data.roles import CLASSES, LABELS
 from registry.data.tables import select
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def merged(splits: Mapping[str, Dataset]) -> Dataset:
     parts: list[Dataset] = []
     places: list[Place] = []
     for name, offset in row_offsets(splits).items():
-        rows = splits[name]
+        rows = _labelled(splits[name])
         places += [Place(p.path, p.first_row + offset, p.rows, p.first, p.unit) for p in remembered(rows)]
         moved: Any = np.asarray(rows["row"][:]) + offset
         feature = rows.features["row"]
@@ -142,7 +142,7 @@ def row_offsets(splits: Mapping[str, Dataset]) -> dict[str, int]:
     """What `merged` adds to the row ids of each labelled split, so that they stay unique."""
     offsets, offset = {}, 0
     for name, rows in splits.items():
-        if _labelled(rows):
+        if len(_labelled(rows)):
             offsets[name] = offset
             offset += max(rows["row"][:], default=-1) + 1
     return offsets
@@ -156,6 +156,9 @@ def _divided(rows: Dataset, wanted: Mapping[str, float], seed: int) -> dict[str,
     return {"train": train, **dict(zip(wanted, parts, strict=True))}
 
 
-def _labelled(rows: Dataset) -> bool:
-    names = [name for name in (*CLASSES, "tags") if name in rows.column_names]
-    return all(any(value is not None for value in rows[name]) for name in names)
+def _labelled(rows: Dataset) -> Dataset:
+    """The rows that have a label; all, where the task has none."""
+    names = [name for name in LABELS if name in rows.column_names]
+    known = [np.array([value is not None for value in rows[name][:]], bool) for name in names]
+    kept = np.flatnonzero(np.logical_and.reduce(known)) if known else np.arange(len(rows))
+    return rows if len(kept) == len(rows) else select(rows, kept)

@@ -90,6 +90,14 @@ def test_resplit_merges_labelled_splits_and_renumbers_rows() -> None:
     assert prepared.row_ids["splits"]["test"]["source"] == "merged"
 
 
+def test_resplit_leaves_out_the_unlabelled_rows_of_a_split() -> None:
+    validation = split([f"v{i}" for i in range(40)], [None if i % 2 else "usual" for i in range(40)])
+    prepared = prepare(DatasetDict(train=many(60), validation=validation), Splits(resplit=True))
+    assert prepared.checks["unlabelled"] == {"train": 0, "validation": 0, "test": 0}
+    texts = {row["row"]: row["text"] for rows in prepared.splits.values() for row in rows}
+    assert texts == {**{i: f"text {i}" for i in range(60)}, **{60 + i: f"v{i}" for i in range(0, 40, 2)}}
+
+
 def test_row_ids_say_what_split_of_the_source_they_number() -> None:
     prepared = prepare(DatasetDict(train=many(100), test=split(["a"], ["usual"])), Splits(max_train_rows=5))
     saved = json.loads(json.dumps(prepared.row_ids))["splits"]
