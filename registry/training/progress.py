@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor
 
 from registry.inference import Interrupted
@@ -111,7 +112,7 @@ class Progress:
             self._save()
         return total
 
-    def after_update(self, update: Update, grad_norm: Tensor | None, *, skipped: bool) -> None:
+    def after_update(self, update: Update, grad_norm: Tensor | float | None, *, skipped: bool) -> None:
         """Count the update; log, evaluate and save what is due."""
         state = self.state
         state.update = update.number + 1
@@ -120,7 +121,7 @@ class Progress:
         state.skipped += skipped
         self.watch.add(state.update, self.window.loss)
         if grad_norm is not None and not skipped:  # gradients that overflowed in fp16 have changed nothing
-            self.watch.add(state.update, piece(grad_norm))
+            self.watch.add(state.update, piece(torch.as_tensor(grad_norm)))  # a plain number under DeepSpeed
         average = self.setup.average
         if average is not None and average.every_update:
             average.update()
@@ -216,7 +217,7 @@ class Progress:
         state.stopped_early = patience is not None and state.stale >= patience
         return False
 
-    def _log_training(self, grad_norm: Tensor | None) -> None:
+    def _log_training(self, grad_norm: Tensor | float | None) -> None:
         self._settle()
         self._tick()
         state = self.state
