@@ -98,7 +98,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     except Interrupted:
         progress.leave()
         screen.line(f"stopped at update {progress.state.update}; the same command goes on from there")
-        finish_engine(accelerator, setup.model)
+        finish_engine(accelerator)
         sys.exit(REQUEUE)
     except OSError as error:  # a full disk, most likely
         raise ValueError(
@@ -108,7 +108,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
         screen.stop()
         progress.close()
     screen.closing(results, progress.directory.path)
-    finish_engine(accelerator, setup.model)
+    finish_engine(accelerator)
 
 
 def train(job: Job, setup: Setup, progress: Progress) -> None:

@@ -7,7 +7,6 @@ gradients, gathering weights, the order of processes and their end.
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -141,13 +140,17 @@ def first_process_first(accelerator: Accelerator) -> Iterator[None]:
         yield
 
 
-def finish(accelerator: Accelerator, model: nn.Module) -> None:
+def free_engine(accelerator: Accelerator) -> None:
+    """Let go of everything that was prepared, and of its memory where nobody else holds it."""
+    from accelerate.utils import release_memory
+
+    accelerator.free_memory()  # ends DeepSpeed's engine; it collects before it lets go
+    release_memory()
+
+
+def finish(accelerator: Accelerator) -> None:
     """Leave together and in order: ZeRO-3 may abort at interpreter exit while its hooks still hold tensors."""
     accelerator.wait_for_everyone()
-    accelerator.free_memory()
-    destroy = getattr(model, "destroy", None)
-    if destroy is not None:
-        destroy()
-    gc.collect()
+    free_engine(accelerator)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

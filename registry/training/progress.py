@@ -141,11 +141,17 @@ class Progress:
 
     def leave(self) -> None:
         """Save and let go, because somebody asked for it; what asked is done with."""
-        self._save()
+        if not self.setup.released:
+            self._save()
         if self.main:
             self.interruption.honoured()
             interrupt_run(self.directory)
         self.close()
+
+    def release_engine(self) -> None:
+        """Free the memory of model and optimizer after a last checkpoint: `leave` can write none any more."""
+        self._save()
+        self.setup.release()
 
     def sync(self) -> None:
         """Everything logged so far is on disk when this returns."""

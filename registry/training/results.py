@@ -32,7 +32,7 @@ from registry.run_directory import (
 from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
-from registry.training.engines import describe_engine, gathered_state, numbers, zero_stage
+from registry.training.engines import describe_engine, gathered_state, is_sharded, numbers, zero_stage
 from registry.training.launch import configuration_file
 from registry.training.lock import RunLock
 from registry.training.processor import launcher
@@ -151,15 +151,17 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
     """
     directory, accelerator = progress.directory, setup.accelerator
     if progress.state.best is None:  # nothing was selected: the last weights are the result
+    results: dict[str, Metrics] = {"train": training_cost(progress, setup)}
         weights = gathered_state(accelerator, setup.model)
         if accelerator.is_main_process:
             save_model(directory, job.spec, setup.module, weights, job.tokenizer)
     if job.options.adapters.merge_adapter and accelerator.is_main_process:
+    if setup.optimizer is not None and is_sharded(accelerator):  # what fits in pieces may not fit beside a whole one
+        progress.release_engine()
         plain = merged(job.spec, directory.model, job.head)
         save_model(directory, unadapted(job.spec), plain, plain.state_dict(), job.tokenizer)
     setup.control.wait()
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
-    results: dict[str, Metrics] = {"train": training_cost(progress, setup)}
     for split in [*job.splits("validation"), *job.splits("test")]:
         metrics, joined = setup.scorer.score(best, job.encoded[split], progress.asked_to_stop)
         if accelerator.is_main_process:

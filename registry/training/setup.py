@@ -17,7 +17,7 @@ from registry.training.collation import allow_packing, build_collate
 from registry.training.control import Control
 from registry.training.embedding_rows import choose_rows
 from registry.training.engine_start import micro_batch_size
-from registry.training.engines import check_quantized, is_sharded, prepare_model, zero_stage
+from registry.training.engines import check_quantized, free_engine, is_sharded, prepare_model, zero_stage
 from registry.training.evaluation import Scorer
 from registry.training.kernels import check_attention, checkpoint_activations, compile_module, suit_processor
 from registry.training.objectives import Objective
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from registry.options import Optimization
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setup:
-    """What one process trains with.
+    """What one process trains with, until it is released.
 
     `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups,
     `rows` says which rows of its word embeddings are trained.
@@ -59,6 +59,13 @@ class Setup:
     updates: Updates
     scorer: Scorer
     total_updates: int
+    released: bool = False
+
+    def release(self) -> None:
+        """Free the memory of model and optimizer; from here on nothing can be trained or saved."""
+        del self.module, self.model, self.optimizer, self.schedule, self.average
+        self.released = True
+        free_engine(self.accelerator)
 
     @property
     def updates_per_epoch(self) -> int:
