@@ -150,14 +150,14 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
         Interrupted: some process was asked to stop; the whole of this is done again when the run goes on.
     """
     directory, accelerator = progress.directory, setup.accelerator
-    if progress.state.best is None:  # nothing was selected: the last weights are the result
     results: dict[str, Metrics] = {"train": training_cost(progress, setup)}
+    if progress.state.best is None:  # nothing was selected: the last weights are the result
         weights = gathered_state(accelerator, setup.model)
         if accelerator.is_main_process:
             save_model(directory, job.spec, setup.module, weights, job.tokenizer)
-    if job.options.adapters.merge_adapter and accelerator.is_main_process:
     if setup.optimizer is not None and is_sharded(accelerator):  # what fits in pieces may not fit beside a whole one
         progress.release_engine()
+    if job.options.adapters.merge_adapter and accelerator.is_main_process:
         plain = merged(job.spec, directory.model, job.head)
         save_model(directory, unadapted(job.spec), plain, plain.state_dict(), job.tokenizer)
     setup.control.wait()
