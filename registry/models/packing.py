@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -92,13 +94,26 @@ def is_exact(module: nn.Module) -> bool:
     return torch.allclose(found, expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """How one batch is packed: what `pack_inputs` added to it, and its (batch, length)."""
+
+    positions: Tensor
+    boundaries: Tensor
+    shape: tuple[int, int]
+
+
 class Packing:
     """Hooks that pack states behind the embeddings, and spread them over the padded batch behind the layers."""
 
     def __init__(self) -> None:
-        self.positions: Tensor | None = None
-        self.boundaries: Tensor | None = None
-        self.shape: tuple[int, int] = (0, 0)
+        self.batches: dict[int, Packed] = {}
+        """By thread: a service runs the module in several at a time."""
+
+    @property
+    def batch(self) -> Packed | None:
+        """How the batch that this thread computes is packed; None where it is padded."""
+        return self.batches.get(get_ident())
 
     def attach(self, module: nn.Module, backbone: nn.Module, embeddings: nn.Module) -> None:
         """Register the hooks; poolers read spread states, whether they stand behind an encoder or a list of layers."""
@@ -115,45 +130,46 @@ class Packing:
 
     def take(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Keep what `pack_inputs` added from the forward that does not know it."""
-        self.positions, self.boundaries = kwargs.pop(POSITIONS, None), kwargs.pop(BOUNDARIES, None)
-        self.shape = tuple(kwargs["input_ids"].shape)
+        positions, boundaries = kwargs.pop(POSITIONS, None), kwargs.pop(BOUNDARIES, None)
+        if positions is not None:
+            self.batches[get_ident()] = Packed(positions, boundaries, tuple(kwargs["input_ids"].shape))
         return args, kwargs
 
     def tell(self, backbone: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Instead of a mask, the boundaries."""
-        if self.positions is None:
+        if (batch := self.batch) is None:
             return args, kwargs
         config: Any = backbone.config
         # transformers passes a mask of four dimensions on untouched; none would make it build one of all pairs.
-        ignored = self.positions.new_ones(1, 1, 1, 1, dtype=torch.bool)
+        ignored = batch.positions.new_ones(1, 1, 1, 1, dtype=torch.bool)
         known = {
             "attention_mask": ignored if config._attn_implementation == PACKED_SDPA else None,
-            "cu_seq_lens_q": self.boundaries,
-            "cu_seq_lens_k": self.boundaries,
-            "max_length_q": self.shape[1],
-            "max_length_k": self.shape[1],
+            "cu_seq_lens_q": batch.boundaries,
+            "cu_seq_lens_k": batch.boundaries,
+            "max_length_q": batch.shape[1],
+            "max_length_k": batch.shape[1],
         }
         return args, {**kwargs, **known}
 
     def pack(self, embeddings: nn.Module, args: Any, states: Tensor) -> Tensor:
         """(batch, length, width) -> (1, tokens, width)."""
-        if self.positions is None:
+        if (batch := self.batch) is None:
             return states
-        return states.flatten(0, 1).index_select(0, self.positions).unsqueeze(0)
+        return states.flatten(0, 1).index_select(0, batch.positions).unsqueeze(0)
 
     def pack_rotary(self, rotary: nn.Module, args: Any, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Rotations of (1 or batch, length, width) -> (1, tokens, width)."""
-        if self.positions is None:
+        if (batch := self.batch) is None:
             return outputs
-        return tuple(self.pack(rotary, args, part.expand(self.shape[0], -1, -1)) for part in outputs)
+        return tuple(self.pack(rotary, args, part.expand(batch.shape[0], -1, -1)) for part in outputs)
 
     def unpack(self, layers: nn.Module, args: Any, outputs: Any) -> Any:
         """(1, tokens, width) -> (batch, length, width), zero where there is padding."""
-        if self.positions is None:
+        if (batch := self.batch) is None:
             return outputs
         states = outputs if isinstance(outputs, Tensor) else outputs["last_hidden_state"]
-        empty = states.new_zeros(self.shape[0] * self.shape[1], states.shape[-1])
-        spread = empty.index_copy(0, self.positions, states[0]).unflatten(0, self.shape)
+        empty = states.new_zeros(batch.shape[0] * batch.shape[1], states.shape[-1])
+        spread = empty.index_copy(0, batch.positions, states[0]).unflatten(0, batch.shape)
         if outputs is states:
             return spread
         outputs["last_hidden_state"] = spread
@@ -161,7 +177,7 @@ class Packing:
 
     def forget(self, module: nn.Module, args: Any, outputs: Any) -> None:
         """Hold no tensors between batches."""
-        self.positions = self.boundaries = None
+        self.batches.pop(get_ident(), None)
 
 
 def attend(

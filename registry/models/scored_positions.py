@@ -6,6 +6,7 @@ positions behind the backbone, before the head, gives the same logits for a frac
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +16,12 @@ class ScoredPositions:
     """Hooks that let `module(scored_positions=…, **inputs)` return logits of (scored, vocabulary).
 
     `scored_positions` (scored,) int64 are indices into the flattened (batch · length) positions. Without
-    them the logits stay (batch, length, vocabulary).
+    them the logits stay (batch, length, vocabulary). A service runs the module in several threads at a time.
     """
 
     def __init__(self) -> None:
-        self.positions: Tensor | None = None
+        self.positions: dict[int, Tensor] = {}
+        """By thread."""
 
     def attach(self, module: nn.Module, backbone: nn.Module) -> None:
         """Register the hooks; weights and their names stay as they are."""
@@ -29,19 +31,22 @@ class ScoredPositions:
 
     def take(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Keep the positions from the forward that does not know them."""
-        self.positions = kwargs.pop("scored_positions", None)
+        positions = kwargs.pop("scored_positions", None)
+        self.positions.pop(get_ident(), None)  # of a forward that failed
+        if positions is not None:
+            self.positions[get_ident()] = positions
         return args, kwargs
 
     def gather(self, backbone: nn.Module, args: Any, outputs: Any) -> Any:
         """(batch, length, width) states -> (1, scored, width)."""
-        if self.positions is not None:
+        positions = self.positions.get(get_ident())
+        if positions is not None:
             states = outputs["last_hidden_state"]
-            outputs["last_hidden_state"] = states.flatten(0, 1).index_select(0, self.positions).unsqueeze(0)
+            outputs["last_hidden_state"] = states.flatten(0, 1).index_select(0, positions).unsqueeze(0)
         return outputs
 
     def flatten(self, module: nn.Module, args: Any, outputs: Any) -> Any:
         """(1, scored, vocabulary) logits -> (scored, vocabulary)."""
-        if self.positions is not None:
+        if self.positions.pop(get_ident(), None) is not None:
             outputs["logits"] = outputs["logits"].squeeze(0)
-            self.positions = None
         return outputs

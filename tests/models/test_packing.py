@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,29 @@ def test_layers_see_real_tokens_alone_and_only_where_there_is_padding(tmp_path: 
     assert pack_inputs(full).keys() == full.keys()
     module(**pack_inputs(full))
     assert widths == [(1, tokens), padded, (1, padded[1])]
+
+
+@pytest.mark.parametrize("head", [TWO, MASKS], ids=lambda head: head.kind)
+def test_threads_compute_batches_of_their_own(head: Head, tmp_path: Path) -> None:
+    """A service does: each is between the hooks of the other here."""
+    module, inputs = module_and_inputs(tmp_path, "bert", head)
+    fewer = {name: values[:2] for name, values in inputs.items()}
+    if head is MASKS:
+        fewer["scored_positions"] = torch.tensor([1, 2])
+    batches = [pack_inputs(inputs), pack_inputs(fewer)]
+    with torch.no_grad():
+        expected = [module.eval()(**batch)["logits"] for batch in batches]
+        both = threading.Barrier(2, timeout=20)
+
+        def meet(*_: Any) -> None:
+            both.wait()
+
+        module.get_submodule("bert.encoder.layer.0").register_forward_pre_hook(meet)
+        module.register_forward_hook(meet)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(torch.no_grad()(lambda batch: module(**batch)["logits"]), batches))
+    for logits, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(logits, right)
 
 
 def test_padding_on_the_left(tmp_path: Path) -> None:

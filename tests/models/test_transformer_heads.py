@@ -9,7 +9,6 @@ from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, confi
 
 from registry.models.heads import HeadedEncoder, pool
 from registry.models.layers import find_backbone
-from registry.models.scored_positions import ScoredPositions
 from registry.models.transformer import Transformer
 
 STATES = torch.tensor([[[1.0, -5.0], [3.0, -7.0], [100.0, 100.0]], [[2.0, 0.0], [4.0, 1.0], [6.0, -1.0]]])
@@ -129,4 +128,3 @@ def test_scored_positions_are_forgotten_after_a_failed_forward(tmp_path):
     with pytest.raises(IndexError):
         module(**inputs, scored_positions=torch.tensor([10**6]))
     assert module(**inputs)["logits"].shape == (*inputs["input_ids"].shape, len(tokenizer))
-    assert ScoredPositions().positions is None
