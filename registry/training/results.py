@@ -121,8 +121,9 @@ def facts_of(job: Job, setup: Setup) -> dict[str, Any]:
         "ZeRO stage": zero_stage(setup.accelerator),
         "precision": setup.precision.name,
         "plugin file": hashlib.sha256(job.choice.plugin).hexdigest() if job.choice.plugin else None,
-        f"frozen weights of {job.options.run.model}": None if engine == "FSDP" else frozen_weights(setup.module),
         **{f"{split} rows of {files.get(split) or place}": rows.fingerprint for split, rows in job.encoded.items()},
+        # Last, because other rows may leave other weights frozen, and the first difference is the one that is told.
+        f"frozen weights of {job.options.run.model}": None if engine == "FSDP" else frozen_weights(setup.module),
     }
 
 
