@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -15,7 +16,7 @@ def rectangles(examples: Iterable[Mapping[str, Any]], rows: int = 256) -> Iterat
     """(input_ids, bool mask, labels) of `rows` examples at a time; labels as they stand, None where there are none."""
     remaining = iter(examples)
     while taken := list(islice(remaining, rows)):
-        sequences = [torch.as_tensor(example["input_ids"], dtype=torch.long) for example in taken]
+        sequences = [torch.from_numpy(np.array(example["input_ids"], dtype=np.int64)) for example in taken]
         ids = pad_sequence(sequences, batch_first=True)
         lengths = torch.tensor([[len(sequence)] for sequence in sequences])
         yield ids, torch.arange(ids.shape[1]) < lengths, [example.get("labels") for example in taken]

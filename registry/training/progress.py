@@ -239,7 +239,9 @@ class Progress:
         self.display.update(state.update, self.setup.total_updates, shown)
 
     def _save(self) -> None:
-        """Write a checkpoint; where the disk refuses it, the older ones stay."""
+        """Write a checkpoint, if there is anything to train; where the disk refuses it, the older ones stay."""
+        if self.setup.optimizer is None:
+            return
         self._settle(weights=True)
         self._tick()
         self.sync()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -137,6 +138,12 @@ def test_a_model_without_linear_layers_has_no_place_for_adapters() -> None:
     tokenizer = spec.tokenizer(source, lambda: TEXTS * 10)
     with pytest.raises(ValueError, match="no linear maps in its layers"):
         spec.build(Head(SEQUENCE_CLASSIFICATION, LABELS), tokenizer, source)
+
+
+def test_layers_that_nothing_would_train_are_refused() -> None:
+    spec, source = resolve_model("tiny")
+    with pytest.raises(ValueError, match="would stay so"):
+        adapted(dataclasses.replace(spec, reinit_layers=1), source, Adapters(lora_rank=4))
 
 
 def test_options_that_need_adapters_say_so() -> None:

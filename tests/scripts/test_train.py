@@ -12,6 +12,7 @@ from registry.reports.comparison import compare, labelled
 from registry.reports.comparison_table import to_markdown
 from registry.reports.run_record import read_run
 from registry.run_log import read_log
+from registry.training.interruption import Interruption
 from registry.training.progress import selecting_metric
 
 SMALL = ("--max-train-rows", 256, "--max-validation-rows", 64, "--max-test-rows", 64, "--epochs", 1)
@@ -238,3 +239,14 @@ def test_a_correlation_that_validation_does_not_have_selects_nothing(train):
     run = read_run("run")
     assert run.headline_split == "validation"
     assert "pearson" not in to_markdown(compare(labelled([run])))
+
+
+def test_a_model_without_anything_to_train_is_left_and_begun_again(train, monkeypatch):
+    command = ("--model", "lexicon", *SMALL, "--output-dir", "runs/words")
+    with monkeypatch.context() as asked:
+        asked.setattr(Interruption, "requested", lambda self: True)
+        assert train(*command).exit_code == 75
+    assert json.loads(Path("runs/words/run.json").read_text())["status"] == "interrupted"
+    again = train(*command)
+    assert again.exit_code == 0, again.output
+    assert metrics("runs/words")["validation"]["accuracy"] > 0.5
