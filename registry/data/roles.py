@@ -126,6 +126,11 @@ def apply(chunk: Chunk, choices: Choices, where: str) -> pa.Table:
     for role, choice in choices.items():
         if len(choice.columns) > 1:
             several = choice.columns
+            lists = [name for name in several if pa.types.is_list(table[name].type)]
+            if lists:
+                raise ValueError(
+                    f"{where}: column {lists[0]!r} holds lists, where {flag(role)} {','.join(several)} needs text"
+                )
             columns[role] = _joined(table, several) if role in TEXTS else _indicated(chunk, several, where)
             continue
         name = choice.columns[0]

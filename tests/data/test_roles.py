@@ -83,3 +83,9 @@ def test_indicator_columns_say_yes_or_no(tmp_path: Path, cell: str) -> None:
         read(source, roles=TEXT)
     files(tmp_path, train="text,x,y\na,1,no\nb, TRUE ,0.0\nc,,False\nd,0,y\n")
     assert read(source, roles=TEXT)["train"]["label"][:] == [["x"], ["x"], [], ["y"]]
+
+
+def test_several_columns_are_text_and_not_lists(tmp_path: Path) -> None:
+    given = files(tmp_path, "jsonl", train='{"text": "a", "x": ["1"], "y": "0"}\n')
+    with pytest.raises(ValueError, match="column 'x' holds lists, where --label-column x,y needs text"):
+        read(Source(files=given, columns={"label": "x,y"}), roles=TEXT)
