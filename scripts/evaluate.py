@@ -41,7 +41,9 @@ def main(
     if file and (split or task):
         raise ValueError(f"--{'split' if split else 'task'} and --file exclude each other; give one of them")
     loaded = open_run(run, options)
-    if report and not loaded.directory.metrics_json.is_file():
+    from registry.onnx_model import DESCRIPTION_FILE  # torch, which --help does not wait for
+
+    if report and (loaded.directory.path / DESCRIPTION_FILE).is_file():
         raise ValueError(f"--report: {run} is an export, not the run that its report is of; give the run itself")
     name, rows = rows_of(loaded, split, task, file, options)
     started = time.perf_counter()
