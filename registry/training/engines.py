@@ -89,7 +89,10 @@ def describe_engine(accelerator: Accelerator) -> str:
 
 
 def numbers(parameter: nn.Parameter) -> int:
-    """How many numbers a whole parameter has, of which a process may hold a piece (ZeRO-3)."""
+    """How many numbers a parameter stands for: a process may hold a piece of it (ZeRO-3), or two in a byte (nf4)."""
+    quantised = getattr(parameter, "quant_state", None)
+    if quantised is not None:
+        return int(quantised.shape.numel())
     return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 

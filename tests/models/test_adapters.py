@@ -15,6 +15,7 @@ from registry.models import resolve_model
 from registry.models.adapters import adapted, is_published, merged, unadapted
 from registry.models.base import ModelSource, ModelSpec
 from registry.options import Adapters
+from registry.training.engines import numbers
 
 TEXTS = ["the film was good", "bad food here", "some other words"]
 LABELS = ("a", "b")
@@ -90,10 +91,12 @@ def test_only_adapters_and_the_head_are_trained() -> None:
 
 
 def test_eight_and_four_bits_leave_embeddings_and_head_alone() -> None:
+    _, _, _, whole = build(SEQUENCE_CLASSIFICATION, Adapters(lora_rank=4))
     for kind, kept in (("int8", torch.int8), ("nf4", torch.uint8)):
         _, _, _, module = build(SEQUENCE_CLASSIFICATION, Adapters(lora_rank=4, quantize=kind))
         assert module.bert.encoder.layer[0].attention.self.query.base_layer.weight.dtype == kept
         assert module.classifier.weight.dtype == module.bert.embeddings.word_embeddings.weight.dtype == torch.float32
+        assert sum(map(numbers, module.parameters())) == sum(map(numbers, whole.parameters())), "as they are counted"
 
 
 def test_scales_and_weights_in_eight_bits_move_with_the_model() -> None:
