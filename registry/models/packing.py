@@ -8,9 +8,9 @@ begins under the names that transformers' flash attention has for it (`cu_seq_le
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -107,13 +107,17 @@ class Packing:
     """Hooks that pack states behind the embeddings, and spread them over the padded batch behind the layers."""
 
     def __init__(self) -> None:
-        self.batches: dict[int, Packed] = {}
-        """By thread: a service runs the module in several at a time."""
+        self.here = threading.local()
+        """`batch` of this thread: a service runs the module in several at a time."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Packing:
+        """A copied module begins with no batch."""
+        return Packing()
 
     @property
     def batch(self) -> Packed | None:
         """How the batch that this thread computes is packed; None where it is padded."""
-        return self.batches.get(get_ident())
+        return getattr(self.here, "batch", None)
 
     def attach(self, module: nn.Module, backbone: nn.Module, embeddings: nn.Module) -> None:
         """Register the hooks; poolers read spread states, whether they stand behind an encoder or a list of layers."""
@@ -131,8 +135,8 @@ class Packing:
     def take(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Keep what `pack_inputs` added from the forward that does not know it."""
         positions, boundaries = kwargs.pop(POSITIONS, None), kwargs.pop(BOUNDARIES, None)
-        if positions is not None:
-            self.batches[get_ident()] = Packed(positions, boundaries, tuple(kwargs["input_ids"].shape))
+        shape = tuple(kwargs["input_ids"].shape)
+        self.here.batch = None if positions is None else Packed(positions, boundaries, shape)
         return args, kwargs
 
     def tell(self, backbone: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -177,7 +181,7 @@ class Packing:
 
     def forget(self, module: nn.Module, args: Any, outputs: Any) -> None:
         """Hold no tensors between batches."""
-        self.batches.pop(get_ident(), None)
+        self.here.batch = None
 
 
 def attend(

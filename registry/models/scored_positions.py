@@ -6,10 +6,10 @@ positions behind the backbone, before the head, gives the same logits for a frac
 
 from __future__ import annotations
 
-from threading import get_ident
+import threading
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 
 class ScoredPositions:
@@ -20,8 +20,12 @@ class ScoredPositions:
     """
 
     def __init__(self) -> None:
-        self.positions: dict[int, Tensor] = {}
-        """By thread."""
+        self.here = threading.local()
+        """`positions` of this thread's batch; a dictionary by thread would have a compiled module compiled again."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ScoredPositions:
+        """A copied module begins with no batch."""
+        return ScoredPositions()
 
     def attach(self, module: nn.Module, backbone: nn.Module) -> None:
         """Register the hooks; weights and their names stay as they are."""
@@ -31,15 +35,12 @@ class ScoredPositions:
 
     def take(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Keep the positions from the forward that does not know them."""
-        positions = kwargs.pop("scored_positions", None)
-        self.positions.pop(get_ident(), None)  # of a forward that failed
-        if positions is not None:
-            self.positions[get_ident()] = positions
+        self.here.positions = kwargs.pop("scored_positions", None)
         return args, kwargs
 
     def gather(self, backbone: nn.Module, args: Any, outputs: Any) -> Any:
         """(batch, length, width) states -> (1, scored, width)."""
-        positions = self.positions.get(get_ident())
+        positions = getattr(self.here, "positions", None)
         if positions is not None:
             states = outputs["last_hidden_state"]
             outputs["last_hidden_state"] = states.flatten(0, 1).index_select(0, positions).unsqueeze(0)
@@ -47,6 +48,7 @@ class ScoredPositions:
 
     def flatten(self, module: nn.Module, args: Any, outputs: Any) -> Any:
         """(1, scored, vocabulary) logits -> (scored, vocabulary)."""
-        if self.positions.pop(get_ident(), None) is not None:
+        if self.here.positions is not None:
             outputs["logits"] = outputs["logits"].squeeze(0)
+            self.here.positions = None
         return outputs

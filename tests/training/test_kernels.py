@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
+from registry.models.scored_positions import ScoredPositions
 from registry.training.control import partners
 from registry.training.estimate import SavedActivations
 from registry.training.kernels import (
@@ -91,6 +93,40 @@ def test_a_kernel_that_is_not_deterministic_is_named_in_one_line() -> None:
 def test_zero3_cannot_be_compiled() -> None:
     with pytest.raises(ValueError, match="--compile does not work with ZeRO-3"):
         compile_module(bert(), zero_stage=3)
+
+
+class Projected(nn.Module):
+    """A backbone and a head, as ScoredPositions knows them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states, self.head = States(), nn.Linear(4, 7)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.head(self.states(x)["last_hidden_state"])}
+
+
+class States(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"last_hidden_state": self.linear(x)}
+
+
+def test_scored_positions_are_compiled_once() -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    torch._dynamo.reset()
+    plain = Projected()
+    ScoredPositions().attach(plain, plain.states)
+    module, counter = copy.deepcopy(plain), CompileCounter()
+    module.compile(dynamic=True, backend=counter)
+    for more in range(10):
+        batch = {"x": torch.randn(2, 5 + more, 4), "scored_positions": torch.arange(3 + more)}
+        torch.testing.assert_close(module(**batch)["logits"], plain(**batch)["logits"])
+    assert counter.frame_count <= 2
 
 
 @pytest.mark.slow

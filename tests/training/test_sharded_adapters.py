@@ -13,7 +13,8 @@ from test_parity import BATCH, train
 from registry.models.adapters import unadapted
 from registry.runs import Run, load_run
 
-LORA = ("--lora-rank", "4", "--learning-rate", "1e-2")
+LORA = ("--lora-rank", "4", "--learning-rate", "2e-3")
+"""Faster, and the last bit of a sum grows to a thousandth of a probability in 40 updates."""
 
 
 def validation_losses(run: Path) -> tuple[float, float]:
