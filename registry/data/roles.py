@@ -96,12 +96,18 @@ class Chooser:
         for role in sorted(self.roles, key=lambda role: role not in self._named):
             left = _left(names, chosen)
             matching = match(names, self._named.get(role) or self.roles[role], asked=role in self._named)
-            found = [name for name in matching if set(_parts(names, name)) <= left]
+            found = [name for name in matching if set(_parts(names, name)) <= left and self._same(role, name, names)]
             if len(found) > 1:
                 raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {flag(role)}")
             if found:
                 chosen[role] = Choice(_parts(names, found[0]))
         return chosen
+
+    def _same(self, role: str, name: str, names: Sequence[str]) -> bool:
+        """False where a column is counted from the end, and is another one here than in an earlier file: test files
+        lack their last columns."""
+        before = None if role in self._named or not name.startswith("-") else self._before.get(role)
+        return before is None or before.columns == _parts(names, name)
 
     def _last_resort(self, names: Sequence[str], chosen: Choices, role: str, where: str) -> str:
         """The one column left for a role whose usual names are all missing."""

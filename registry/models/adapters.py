@@ -96,6 +96,10 @@ class AdaptedSpec(ModelSpec):
         """The adapted model's."""
         return self.spec.load_tokenizer(directory)
 
+    def unused(self, head: Head, source: ModelSource) -> Mapping[str, str]:
+        """As the adapted model."""
+        return self.spec.unused(head, source)
+
     def ignores_padding(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """As the adapted model."""
         return self.spec.ignores_padding(tokenizer)

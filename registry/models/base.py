@@ -119,6 +119,10 @@ class ModelSpec(abc.ABC):
     def layer_map(self, module: nn.Module) -> dict[str, int]:
         """Depth of every parameter by name: 0 for embeddings, rising, the head highest."""
 
+    def unused(self, head: Head, source: ModelSource) -> Mapping[str, str]:
+        """Options that this head or these weights have no use for, with the reason: whoever sets one is told."""
+        return {}
+
     def ignores_padding(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether more padding leaves the logits alone; a model without a mask never sees padding."""
         return self.pads_freely and "attention_mask" in tokenizer.model_input_names

@@ -51,6 +51,12 @@ class Baseline(ModelSpec):
     def encoder(self) -> Encoder:
         """A fresh encoder over vectors of `embedding_size`."""
 
+    def unused(self, head: Head, source: ModelSource) -> Mapping[str, str]:
+        """Labels of tokens need no pooling, labels of texts no sequence of labels."""
+        if head.kind == TOKEN_CLASSIFICATION:
+            return {"pooling": f"is for labels of whole texts, not for {head.kind}"}
+        return {"crf": f"is for labels of tokens, not for {head.kind}"}
+
     def tokenizer(self, source: ModelSource, texts: Texts) -> PreTrainedTokenizerBase:
         """Trained on the texts."""
         return train_vocabulary(

@@ -82,7 +82,6 @@ class Transformer(ModelSpec):
         from registry.models.building import new_module, pretrained_module, reinitialise
 
         source = self._source(source)
-        self._refuse_unused(head, source)
         config = self._config(source)
         set_head(config, head)
         if config.pad_token_id is None:
@@ -148,17 +147,18 @@ class Transformer(ModelSpec):
         """The spec without flash attention, which computes neither in float32 nor on a CPU: SDPA gives the same."""
         return self if self.attention != FLASH else dataclasses.replace(self, attention="sdpa")
 
-    def _refuse_unused(self, head: Head, source: ModelSource) -> None:
-        if self.pooling != "default" and head.kind != SEQUENCE_CLASSIFICATION:
-            raise ValueError(
-                f"--model-option pooling={self.pooling} is for labels of whole texts; {head.kind} takes pooling=default"
-            )
-        if self.head_hidden and head.kind == MASKED_LM:
-            raise ValueError(
-                f"--model-option head_hidden={self.head_hidden} is for labels; {head.kind} takes head_hidden=0"
-            )
-        if self.reinit_layers and source.from_scratch:
-            raise ValueError("--model-option reinit_layers is for pretrained weights; from scratch all layers are new")
+    def unused(self, head: Head, source: ModelSource) -> Mapping[str, str]:
+        """Of the head's options those that it lacks, and what is for fresh or for trained weights alone."""
+        found = {}
+        if head.kind != SEQUENCE_CLASSIFICATION:
+            found["pooling"] = f"is for labels of whole texts, not for {head.kind}"
+        if head.kind == MASKED_LM:
+            found["head_hidden"] = f"is for labels, not for {head.kind}"
+        if self._source(source).from_scratch:
+            found["reinit_layers"] = "is for pretrained weights; from scratch all layers are new"
+        else:
+            found["vocabulary_size"] = "is for random weights; a checkpoint comes with its vocabulary"
+        return found
 
     def _source(self, source: ModelSource) -> ModelSource:
         if source.path:

@@ -129,7 +129,14 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def head(self, raw: DatasetDict) -> Head:
-        """The label space, decided once from the declared labels or the training rows."""
+        """The label space, decided once from the declared labels or the rows of the whole train.
+
+        `raw` holds all rows of the splits, before options cut them: a small part keeps the labels of the whole.
+        """
+
+    def unused(self, head: Head) -> Mapping[str, str]:
+        """Options that this head has no use for, each with the reason: a person who sets one is told so."""
+        return {}
 
     def selecting(self, head: Head) -> tuple[str, bool]:
         """(metric that selects the best weights, whether less is better) for what the head turned out to be."""

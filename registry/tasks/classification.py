@@ -84,7 +84,6 @@ class Classification(Task):
     def head(self, raw: DatasetDict) -> Head:
         train = [label for label in raw["train"]["label"][:] if label is not None]
         problem = problem_of(raw)
-        self._refuse_unused(problem)
         if problem == "regression":
             return Head(SEQUENCE_CLASSIFICATION, problem=problem)
         given = [name for label in train for name in (label if problem == "multi_label" else [label])]
@@ -98,13 +97,10 @@ class Classification(Task):
         weights = balanced_weights(given, labels, len(train), problem) if self.class_weights == "balanced" else ()
         return Head(SEQUENCE_CLASSIFICATION, labels, problem, weights)
 
-    def _refuse_unused(self, problem: str) -> None:
-        for name in UNUSED[problem]:
-            value = getattr(self, name)
-            if value != getattr(type(self), name):
-                raise ValueError(
-                    f"--task-option {name}={value}: labels are taken for {problem}, which has no use for it"
-                )
+    def unused(self, head: Head) -> Mapping[str, str]:
+        return dict.fromkeys(
+            UNUSED.get(head.problem, ()), f"labels are taken for {head.problem}, which has no use for it"
+        )
 
     def selecting(self, head: Head) -> tuple[str, bool]:
         if head.problem == "regression" and self.primary_metric == "accuracy":  # a person's file of numbers

@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 
 def strip_labels(raw: DatasetDict, pattern: str, unlabelled: Sequence[str], renamed: Mapping[str, str]) -> DatasetDict:
     """`raw` with None for the label cells in `unlabelled`; of the others the part that matches `pattern`, renamed."""
-    from datasets import Value
+    from datasets import List, Value
 
     if not pattern and not unlabelled and not renamed:
         return raw
+    kinds = [split.features["label"] for split in raw.values() if "label" in split.column_names]
 
     def strip(value: str | None) -> str | None:
         if value is None or value in unlabelled:
@@ -36,7 +37,12 @@ def strip_labels(raw: DatasetDict, pattern: str, unlabelled: Sequence[str], rena
         value = found.group() if found else value
         return renamed.get(value, value)
 
-    return map_column(raw, "label", strip, Value("string"))
+    def strip_each(values: list[str] | None) -> list[str] | None:
+        return None if values is None else [found for value in values if (found := strip(value)) is not None]
+
+    if all(isinstance(kind, Value) for kind in kinds):
+        return map_column(raw, "label", strip, Value("string"))
+    return map_column(raw, "label", strip_each, List(Value("string")))
 
 
 def name_labels(raw: DatasetDict, problem: str, labels: Sequence[str], separator: str) -> DatasetDict:
@@ -101,6 +107,7 @@ def problem_of(raw: DatasetDict) -> str:
 def balanced_weights(given: Sequence[str], labels: Sequence[str], rows: int, problem: str) -> tuple[float, ...]:
     """Weight of each label, so that all weigh the same over train and the mean weight of a row is 1.
 
+    `--train-fraction` and the like choose from that train; the weights stay those of the whole.
     Several labels are weighted by how much rarer "set" is than "not set" (BCE's positive weight).
     """
     counts = Counter(given)

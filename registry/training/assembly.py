@@ -137,6 +137,8 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
         raise ValueError(
             f"model {options.run.model!r} cannot do {head.kind} (task {options.run.task!r}); it does {able}"
         )
+    refuse_unused(options.run.task_option, "--task-option", task.unused(head))
+    refuse_unused(options.run.model_option, "--model-option", choice.spec.unused(head, choice.source))
     tokenizer = choice.spec.tokenizer(choice.source, prepared.texts)
     limits = Limits(min(options.text.max_length, tokenizer.model_max_length), options.text.truncation)
     encode = Encoding(task, head, tokenizer, limits, options.data.num_workers)
@@ -146,6 +148,14 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
         share = prepared.checks["truncated"]["train"]
         say(f"train: {share:.1%} of the texts are longer than --max-length {limits.max_length} and cut")
     return Job(choice, prepared, head, tokenizer, limits, encoded, encode)
+
+
+def refuse_unused(typed: Mapping[str, Any], flag: str, unused: Mapping[str, str]) -> None:
+    """ValueError where a person set what has no use here; what a task or model was registered with may stay."""
+    for name, value in typed.items():
+        reason = unused.get(name.replace("-", "_"))
+        if reason:
+            raise ValueError(f"{flag} {name}={value}: {reason}")
 
 
 @dataclass(frozen=True)

@@ -89,3 +89,10 @@ def test_several_columns_are_text_and_not_lists(tmp_path: Path) -> None:
     given = files(tmp_path, "jsonl", train='{"text": "a", "x": ["1"], "y": "0"}\n')
     with pytest.raises(ValueError, match="column 'x' holds lists, where --label-column x,y needs text"):
         read(Source(files=given, columns={"label": "x,y"}), roles=TEXT)
+
+
+def test_a_test_file_without_its_last_column_has_no_tags(tmp_path: Path) -> None:
+    given = files(tmp_path, "conll", train="EU N B-NP B-ORG\nrejects V B-VP O\n", test="EU N B-NP\nrejects V B-VP\n")
+    raw = read(Source(files=given), roles=NER)
+    assert raw["train"]["tags"][:] == [["B-ORG", "O"]]
+    assert raw["test"]["tags"][:] == [None]

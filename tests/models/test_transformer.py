@@ -120,8 +120,12 @@ def test_top_layers_start_anew(tmp_path):
     assert not query.bias.any()
     with pytest.raises(ValueError, match=r"^--model-option reinit_layers=4: the model has 3 layers$"):
         built(Transformer(reinit_layers=4), source)
-    with pytest.raises(ValueError, match=r"^--model-option reinit_layers is for pretrained weights"):
-        built(Transformer(reinit_layers=1, vocabulary_size=400), config_folder(tmp_path / "fresh", "bert"))
+
+
+def test_options_for_other_weights_are_named(tmp_path):
+    fresh, trained = config_folder(tmp_path / "fresh", "bert"), checkpoint(tmp_path)
+    assert set(Transformer().unused(TWO, fresh)) == {"reinit_layers"}
+    assert set(Transformer().unused(TWO, trained)) == {"vocabulary_size"}
 
 
 def test_fewer_layers_are_the_lowest_ones(tmp_path):

@@ -10,6 +10,7 @@ from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, confi
 from registry.models.heads import HeadedEncoder, pool
 from registry.models.layers import find_backbone
 from registry.models.transformer import Transformer
+from registry.training.assembly import refuse_unused
 
 STATES = torch.tensor([[[1.0, -5.0], [3.0, -7.0], [100.0, 100.0]], [[2.0, 0.0], [4.0, 1.0], [6.0, -1.0]]])
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
@@ -65,14 +66,16 @@ def test_a_hidden_layer_on_every_token(tmp_path):
 @pytest.mark.parametrize(
     ("option", "head", "message"),
     [
-        ({"pooling": "cls"}, MASKS, "pooling=cls is for labels of whole texts; masked-lm takes pooling=default"),
-        ({"pooling": "cls"}, TAGS, "pooling=cls is for labels of whole texts; token-classification takes"),
-        ({"head_hidden": 7}, MASKS, "head_hidden=7 is for labels; masked-lm takes head_hidden=0"),
+        ({"pooling": "cls"}, MASKS, "pooling=cls: is for labels of whole texts, not for masked-lm"),
+        ({"pooling": "cls"}, TAGS, "pooling=cls: is for labels of whole texts, not for token-classification"),
+        ({"head_hidden": 7}, MASKS, "head_hidden=7: is for labels, not for masked-lm"),
     ],
 )
-def test_options_of_a_head_that_is_not_there_are_refused(option, head, message, tmp_path):
+def test_options_of_a_head_that_is_not_there_are_refused_where_they_are_typed(option, head, message, tmp_path):
+    source = checkpoint(tmp_path)
     with pytest.raises(ValueError, match=f"^--model-option {message}"):
-        built(Transformer(**option), checkpoint(tmp_path), head)
+        refuse_unused(option, "--model-option", Transformer(**option).unused(head, source))
+    built(Transformer(**option), source, head)  # a run that is continued with another head brings them along
 
 
 def test_a_pooler_that_does_not_exist_is_named(tmp_path):

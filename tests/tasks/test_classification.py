@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from registry.tasks.base import Limits, blank
 from registry.tasks.classification import Classification
 from registry.tasks.columns import label_order
 from registry.tasks.labels import name_labels
+from registry.training.assembly import refuse_unused
 
 BINARY = Head(SEQUENCE_CLASSIFICATION, ("negative", "positive"))
 THREE = Head(SEQUENCE_CLASSIFICATION, ("a", "b", "c"))
@@ -81,11 +83,15 @@ def test_one_label_only_is_refused() -> None:
 )
 def test_options_without_use_are_refused(labels: Any, option: dict[str, Any]) -> None:
     task = task_of(labels, **option)
-    (name,) = option
-    with pytest.raises(
-        ValueError, match=f"^--task-option {name}=.*: labels are taken for .*, which has no use for it$"
-    ):
-        task.head(task.load(Source()))
+    head = task.head(task.load(Source()))  # what a team's own task presets is no fault
+    with pytest.raises(ValueError, match=r"^--task-option .*=.*: labels are taken for .*, which has no use for it$"):
+        refuse_unused(option, "--task-option", task.unused(head))
+    refuse_unused({}, "--task-option", task.unused(head))
+
+
+def test_lists_of_labels_are_renamed_one_by_one() -> None:
+    task = dataclasses.replace(task_of([["pos"], ["neg", "pos"], []]), renamed={"pos": "positive", "neg": "negative"})
+    assert task.load(Source())["train"]["label"][:] == [["positive"], ["negative", "positive"], []]
 
 
 def test_one_of_three_labels_is_not_the_positive_one() -> None:

@@ -43,6 +43,8 @@ def read_column_file(path: Path, format: FileFormat) -> Iterator[Chunk]:
 def read_conllu(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """One row a sentence of a CoNLL-U file, word by word: no comments, ranges of words (1-2) or unwritten ones (1.1).
 
+    Its ten columns have their names and the tab between them from the standard, whatever the format says.
+
     Raises:
         ValueError: a line has other than ten columns; names the line.
     """
