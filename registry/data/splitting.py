@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from registry.data.places import Place, remember, remembered
-from registry.data.roles import CLASSES, LABELS
+from registry.data.roles import LABELS
 from registry.data.tables import select
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def strata_of(rows: Dataset) -> np.ndarray:
     """(rows,) code of each row's stratum: its class, the rarest of several or of its entity types, its tenth."""
     import pandas as pd
 
-    name = next((name for name in (*CLASSES, "tags") if name in rows.column_names), None)
+    name = next((name for name in LABELS if name in rows.column_names), None)
     if name is None:
         return np.zeros(len(rows), np.int64)
     labels = rows[name][:]

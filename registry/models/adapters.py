@@ -52,7 +52,7 @@ def adapted(spec: ModelSpec, source: ModelSource, options: Adapters) -> ModelSpe
         needed = package == "peft" or options.quantize is not None
         if needed and importlib.util.find_spec(package) is None:
             raise ValueError(f"{flag} needs {package}: pip install {package}")
-    if getattr(spec, "reinit_layers", 0):
+    if spec.redrawn_layers:
         raise ValueError(
             "--lora-rank leaves the layers as they are: random ones (--model-option reinit_layers) would stay so"
         )

@@ -123,6 +123,11 @@ class ModelSpec(abc.ABC):
         """Options that this head or these weights have no use for, with the reason: whoever sets one is told."""
         return {}
 
+    @property
+    def redrawn_layers(self) -> int:
+        """Layers that start from random weights though the others are trained: those that training must change."""
+        return 0
+
     def ignores_padding(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether more padding leaves the logits alone; a model without a mask never sees padding."""
         return self.pads_freely and "attention_mask" in tokenizer.model_input_names

@@ -143,6 +143,11 @@ class Transformer(ModelSpec):
         """The spec without what a model is born with: sizes and vocabulary are those of the directory."""
         return dataclasses.replace(self, vocabulary="", reinit_layers=0, config={})
 
+    @property
+    def redrawn_layers(self) -> int:
+        """As `reinit_layers` says."""
+        return self.reinit_layers
+
     def for_inference(self) -> Transformer:
         """The spec without flash attention, which computes neither in float32 nor on a CPU: SDPA gives the same."""
         return self if self.attention != FLASH else dataclasses.replace(self, attention="sdpa")

@@ -20,16 +20,11 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Column:
-    """A metric on a split; on another task than the run's own where `task` is given.
-
-    Args:
-        minimize: whether less is better.
-    """
+    """A metric on a split; on another task than the run's own where `task` is given."""
 
     split: str
     metric: str
     task: str = ""
-    minimize: bool = field(default=False, compare=False)
 
     @property
     def title(self) -> str:
@@ -135,7 +130,7 @@ class Comparison:
     def headline(self, group: Group) -> Column:
         """The column that the group's contest is decided by."""
         run = group.runs[0].run
-        return Column(run.headline_split, run.primary_metric, minimize=run.minimizes(run.primary_metric))
+        return Column(run.headline_split, run.primary_metric)
 
 
 def compare(
@@ -184,10 +179,8 @@ def _columns(groups: Iterable[Group], metrics: Sequence[str]) -> list[Column]:
     for group in groups:
         for compared in group.runs:
             for metric in metrics or [compared.run.primary_metric]:
-                less = compared.run.minimizes(metric)
-                own = [Column(split, metric, "", less) for split in compared.run.evaluated()]
-                foreign = compared.elsewhere.items()
-                other = [Column(split, metric, task, less) for task, found in foreign for split in found]
+                own = [Column(split, metric) for split in compared.run.evaluated()]
+                other = [Column(split, metric, task) for task, found in compared.elsewhere.items() for split in found]
                 columns |= {column: None for column in (*own, *other) if compared.value(column) is not None}
     return list(columns)
 
@@ -196,7 +189,8 @@ def _mark_best(contest: list[Group], columns: Sequence[Column]) -> None:
     for column in columns:
         means = [(mean, group) for group in contest if (mean := group.mean(column)) is not None]
         if len(means) > 1:
-            best = min(m for m, _ in means) if column.minimize else max(m for m, _ in means)
+            less_is_better = means[0][1].runs[0].run.minimizes(column.metric)
+            best = (min if less_is_better else max)(mean for mean, _ in means)
             for mean, group in means:
                 if mean == best:
                     group.best.add(column)
