@@ -63,6 +63,7 @@ def infer(
     device: torch.device | str,
     autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     key: tuple[int, int] = (0, 0),
+    collate: Callable[[list[Features]], Batch] | None = None,
     batches: Sequence[np.ndarray],
     wants_labels: bool = False,
     interrupted: Callable[[], bool] = lambda: False,
@@ -72,6 +73,7 @@ def infer(
 
     Args:
         key: (seed, epoch) for tasks whose collation draws (masking).
+        collate: in place of `task.collate`.
         batches: indices of the examples of each forward pass (`batch_indices`).
         wants_labels: whether the model's forward takes labels.
         interrupted: asked before every batch; when it says so, `Interrupted` is raised.
@@ -79,6 +81,7 @@ def infer(
     """
     import torch
 
+    collate = collate or (lambda features: task.collate(features, tokenizer, key))
     results: list[Reduced] = []
     pending: Mapping[str, Tensor] | None = None
     was_training = model.training
@@ -89,7 +92,7 @@ def infer(
             for indices in batches:
                 if interrupted():
                     raise Interrupted
-                batch = to_device(task.collate(encoded.rows(indices), tokenizer, key), device)
+                batch = to_device(collate(encoded.rows(indices)), device)
                 labels = {"labels": batch["labels"]} if wants_labels else {}
                 with autocast():
                     outputs = model(**batch["inputs"], **labels)

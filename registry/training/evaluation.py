@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.heads import Head
 from registry.inference import batch_indices, infer
-from registry.tasks.base import Metrics, Task
+from registry.tasks.base import Batch, Features, Metrics, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,6 +27,7 @@ class Scorer:
     Args:
         seed: of masks that evaluation draws (the same every time).
         batch_tokens: padded tokens of one forward pass.
+        collate: in place of the task's.
     """
 
     accelerator: Accelerator
@@ -39,6 +40,7 @@ class Scorer:
     wants_labels: bool
     equal_lengths: bool
     batch_tokens: int = 8192
+    collate: Callable[[list[Features]], Batch] | None = None
 
     def score(
         self, model: nn.Module, encoded: Encoded, interrupted: Callable[[], bool] = lambda: False
@@ -65,6 +67,7 @@ class Scorer:
             device=self.accelerator.device,
             autocast=self.autocast,
             key=(self.seed, -1),
+            collate=self.collate,
             batches=mine,
             wants_labels=self.wants_labels,
             interrupted=interrupted,

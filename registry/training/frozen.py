@@ -1,9 +1,10 @@
-"""A frozen encoder runs over the training rows once; every epoch then trains the head on the texts that it pooled."""
+"""A frozen encoder runs over the rows once; every epoch then trains and scores the head on the texts that it pooled."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,17 +35,20 @@ def reuse_pooled(job: Job, setup: Setup, say: Callable[[str], None], asked_to_st
     """
     if not is_worthwhile(job, setup) or not is_exact(job, setup):
         return
-    train, collate = job.encoded["train"], setup.updates.collate
-    say(f"the encoder is frozen: it runs over the {len(train):,} training examples once")
-    pooled = pooled_texts(job, setup, train, asked_to_stop)
-    offsets = np.arange(len(train) + 1, dtype=np.int64) * pooled.shape[1]
-    examples = Encoded({**train.columns, "pooled": Column(pooled.reshape(-1), offsets)}, train.fingerprint)
+    splits = {"train": job.encoded["train"], **setup.validation}
+    rows = ", ".join(f"{name} {len(examples):,}" for name, examples in splits.items())
+    say(f"the encoder is frozen: it runs over the examples once ({rows})")
+    found = {name: _with_pooled(job, setup, split, asked_to_stop) for name, split in splits.items()}
+    train, collate = found.pop("train"), setup.updates.collate
 
     def collate_pooled(features: Sequence[Features], epoch: int) -> Batch:
-        inputs = {"pooled": torch.from_numpy(np.stack([one["pooled"] for one in features]))}
-        return {**collate(features, epoch), "inputs": inputs}
+        return _pooled_batch(collate(features, epoch), features)
 
-    setup.updates.encoded, setup.updates.collate = lambda epoch: examples, collate_pooled
+    def collate_scored(features: Sequence[Features]) -> Batch:
+        return _pooled_batch(job.task.collate(features, job.tokenizer, (setup.scorer.seed, -1)), features)
+
+    setup.updates.encoded, setup.updates.collate = lambda epoch: train, collate_pooled
+    setup.validation, setup.scorer = found, replace(setup.scorer, collate=collate_scored)
 
 
 def is_worthwhile(job: Job, setup: Setup) -> bool:
@@ -61,7 +65,8 @@ def is_exact(job: Job, setup: Setup) -> bool:
     pooled = setup.module.eval()(**batch["inputs"]).get("pooled")
     if pooled is None or pooled.requires_grad:
         return False
-    return bool(len(job.encoded["train"]) * pooled.shape[1] * 4 <= LIMIT)
+    rows = sum(map(len, (job.encoded["train"], *setup.validation.values())))
+    return bool(rows * pooled.shape[1] * 4 <= LIMIT)
 
 
 def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool]) -> np.ndarray:
@@ -82,6 +87,19 @@ def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Calla
     for indices, values in parts:
         pooled[indices] = values
     return pooled
+
+
+def _with_pooled(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool]) -> Encoded:
+    pooled = pooled_texts(job, setup, examples, asked_to_stop)
+    offsets = np.arange(len(examples) + 1, dtype=np.int64) * pooled.shape[1]
+    return Encoded({**examples.columns, "pooled": Column(pooled.reshape(-1), offsets)}, examples.fingerprint)
+
+
+def _pooled_batch(batch: Batch, features: Sequence[Features]) -> Batch:
+    """The batch with pooled texts in place of tokens, where the rows have them (test, scored at the end, has not)."""
+    if "pooled" not in features[0]:
+        return batch
+    return {**batch, "inputs": {"pooled": torch.from_numpy(np.stack([one["pooled"] for one in features]))}}
 
 
 def _collated(job: Job, examples: Encoded, indices: np.ndarray) -> Batch:

@@ -192,8 +192,8 @@ class Progress:
     def _score(self) -> None:
         scorer = self.setup.scorer
         scores = {
-            split: scorer.score(self.setup.model, self.job.encoded[split], self.asked_to_stop)[0]
-            for split in self.job.splits("validation")
+            split: scorer.score(self.setup.model, encoded, self.asked_to_stop)[0]
+            for split, encoded in self.setup.validation.items()
         }
         trained = self.window.metrics(self.setup.control.gather(self.window.take_reduced()))
         self.write("train", {name: value for name, value in trained.items() if name != "loss"})

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LambdaLR
 
+    from registry.data.encoded import Encoded
     from registry.options import Optimization
 
 
@@ -42,7 +43,7 @@ class Setup:
     """What one process trains with, until it is released.
 
     `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups,
-    `rows` says which rows of its word embeddings are trained.
+    `rows` says which rows of its word embeddings are trained, `validation` holds the splits scored while training.
     """
 
     accelerator: Accelerator
@@ -58,6 +59,7 @@ class Setup:
     average: WeightAverage | None
     updates: Updates
     scorer: Scorer
+    validation: dict[str, Encoded]
     total_updates: int
     released: bool = False
 
@@ -122,6 +124,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         average=build_average(module, options.recipe) if total else None,
         updates=updates,
         scorer=build_scorer(job, accelerator, control),
+        validation={split: job.encoded[split] for split in job.splits("validation")},
         total_updates=total,
     )
 

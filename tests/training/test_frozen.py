@@ -35,29 +35,32 @@ def script() -> ModuleType:
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`train(name, …)`: (losses by update, weights, texts that the encoder read in training mode) of a short run."""
+    """`train(name, …)`: (losses by split, weights, runs of the encoder in training and in eval mode)."""
     monkeypatch.setenv("REGISTRY_CACHE", str(tmp_path / "cache"))
     calls: list[bool] = []
     forward = HeadedEncoder.forward
 
     def counted(self: Any, input_ids: Any = None, attention_mask: Any = None, pooled: Any = None, **inputs: Any) -> Any:
-        if self.training:
-            calls.append(pooled is None)
+        if pooled is None:
+            calls.append(self.training)
         return forward(self, input_ids, attention_mask, pooled, **inputs)
 
     monkeypatch.setattr(HeadedEncoder, "forward", counted)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
 
-    def run(name: str, *more: str) -> tuple[list[float], dict[str, Any], int]:
+    def run(name: str, *more: str) -> tuple[dict[str, list[float]], dict[str, Any], tuple[int, int]]:
         calls.clear()
         arguments = ["--task", "demo", "--output-dir", str(tmp_path / name), "--log-every", "1", "--epochs", "3"]
         arguments += ["--max-train-rows", "60", "--max-validation-rows", "20", "--max-test-rows", "5", *more]
         arguments += ["--model-option", "pooling=mean", "--model-option", "head_hidden=8", "--precision", "fp32"]
         result = CliRunner().invoke(script().main, arguments)
         assert result.exit_code == 0, result.output
-        lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
-        losses = [line["loss"] for line in lines if line["split"] == "train" and "loss" in line]
-        return losses, load_file(tmp_path / name / "model" / "model.safetensors"), sum(calls)
+        losses: dict[str, list[float]] = {"train": [], "validation": []}
+        for line in map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines()):
+            if line["split"] in losses and "loss" in line:
+                losses[line["split"]].append(line["loss"])
+        weights = load_file(tmp_path / name / "model" / "model.safetensors")
+        return losses, weights, (calls.count(True), calls.count(False))
 
     yield run
     for number, handler in handlers.items():
@@ -68,10 +71,12 @@ def test_losses_and_weights_are_those_of_a_run_without_it(train: Any, monkeypatc
     losses, weights, read = train("once", "--freeze", "encoder")
     monkeypatch.setattr(frozen, "LIMIT", 0)
     expected, reference, read_every_time = train("always", "--freeze", "encoder")
-    assert len(expected) == 6
-    assert losses == pytest.approx(expected, abs=1e-6)
+    assert (len(expected["train"]), len(expected["validation"])) == (6, 4)  # validation before the first update, too
+    for split, values in losses.items():
+        assert values == pytest.approx(expected[split], abs=1e-6)
     assert all((weights[name] - reference[name]).abs().max() < 1e-5 for name in reference)
-    assert (read, read_every_time) == (0, 6)
+    assert (read[0], read_every_time[0]) == (0, 6)
+    assert read_every_time[1] == read[1] + 3 - 1  # three of four validations, but train once
 
 
 @pytest.mark.parametrize(
@@ -80,4 +85,4 @@ def test_losses_and_weights_are_those_of_a_run_without_it(train: Any, monkeypatc
 )
 def test_it_is_left_where_rows_or_their_encoding_change_or_are_seen_once(train: Any, options: tuple[str, ...]) -> None:
     losses, _, read = train("run", *options)
-    assert read == len(losses)
+    assert read[0] == len(losses["train"])
