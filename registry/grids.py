@@ -8,7 +8,7 @@
 
 An entry of `tasks`, `models` or `variants` is a name or a mapping of options of train.py with a
 `name`; `after` of a model or variant holds the options of a run that is trained first and whose
-weights it starts from. This module imports no torch.
+weights it starts from: one for each seed, or one for all where `after` names a `seed`. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ def _cell(grid: Grid, task: Entry, model: Entry, variant: Entry, fraction: float
     after = None
     if before := _merged(model.after, variant.after):
         seeded = {"seed": seed} if seed is not None else {}
-        first = _merged(grid.options, {"model": options["model"]}, before, seeded, grid.overrides)
-        after = Cell({"task": first["task"], "model": model.name, "seed": seed}, _placed(grid, first))
+        first = _merged(grid.options, {"model": options["model"]}, seeded, before, grid.overrides)
+        after = Cell({"task": first["task"], "model": model.name, "seed": first.get("seed")}, _placed(grid, first))
     known = [found for entry in (model, variant) if (found := entry.value(task.name, fraction)) is not None]
     return Cell(labels, _placed(grid, options), after, known[0] if known else None)
 

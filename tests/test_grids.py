@@ -59,6 +59,13 @@ def test_a_model_that_starts_from_another_run() -> None:
     assert [cell.after is not None for cell in cells] == [False, True, False, True]
 
 
+def test_one_first_run_for_every_seed_where_it_names_its_own() -> None:
+    adapted = {"name": "adapted", "model": "minilm", "after": {"task": "imdb-mlm", "seed": 5}}
+    cells = expand(build_grid({"tasks": ["sst2"], "models": [adapted], "seeds": [1, 2]}))
+    assert [cell.options["seed"] for cell in cells] == [1, 2]
+    assert [cell.options["seed"] for cell in prerequisites(cells)] == [5]
+
+
 def test_this_machines_places_for_data_and_models() -> None:
     adapted = {"name": "adapted", "model": "minilm", "after": {"task": "imdb-mlm"}}
     values = {"tasks": ["sst2", "demo"], "models": [adapted]}
