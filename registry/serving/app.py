@@ -6,22 +6,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from importlib import resources
 from typing import Any
 
+import anyio
 import torch
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from registry import __version__
 from registry.runs import Run
-from registry.serving.bodies import PREDICT_DOCS, QUERY_DOCS, read_items, read_sentences
+from registry.serving.bodies import PREDICT_DOCS, QUERY_DOCS, RUN_DOCS, read_items, read_sentences
 from registry.serving.cores import Cores
 from registry.serving.limits import Gate, Refused, ServingLimits, too_long
 from registry.serving.metrics import ServingMetrics
@@ -62,17 +65,15 @@ class Serving:
         """Predictions within the time limit; a client that hangs up frees its place."""
         if self.log_texts:
             logger.info("%s: %s", service.name, items)
-        work = asyncio.create_task(service.predict(items))
         gone = asyncio.create_task(_hung_up(request))
         try:
-            await asyncio.wait({work, gone}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
+            with anyio.move_on_after(self.limits.timeout) as waiting:
+                gone.add_done_callback(lambda _: waiting.cancel())
+                return await service.predict(items)
             if gone.done():
                 raise Refused(499, "the client hung up")
             raise Refused(504, f"no answer within {self.limits.timeout:g} seconds")
         finally:
-            work.cancel()
             gone.cancel()
 
     def close(self) -> None:
@@ -118,18 +119,28 @@ def build_app(
     return app
 
 
-def _add_predictions(app: FastAPI, serving: Serving) -> None:
-    @app.post("/predict", openapi_extra=PREDICT_DOCS)
-    @app.post("/predict/{run}", openapi_extra=PREDICT_DOCS)
-    async def predict(request: Request, run: str | None = None) -> Response:
-        """Predictions for one text or many, with columns by name where the task has several."""
-        return await _timed(serving, request, run, read_items, "predictions")
+class BodyRoute(APIRoute):
+    """A route whose endpoint reads the request itself: FastAPI documents it, and does nothing more for it."""
 
-    @app.post("/query", openapi_extra=QUERY_DOCS)
-    @app.post("/query/{run}", openapi_extra=QUERY_DOCS)
-    async def query(request: Request, run: str | None = None) -> Response:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself."""
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
+
+
+def _add_predictions(app: FastAPI, serving: Serving) -> None:
+    async def predict(request: Request) -> Response:
+        """Predictions for one text or many, with columns by name where the task has several."""
+        return await _timed(serving, request, read_items, "predictions")
+
+    async def query(request: Request) -> Response:
         """The same for clients that send `sentences` and read `results`."""
-        return await _timed(serving, request, run, read_sentences, "results")
+        return await _timed(serving, request, read_sentences, "results")
+
+    for endpoint, docs in ((predict, PREDICT_DOCS), (query, QUERY_DOCS)):
+        add = partial(app.router.add_api_route, endpoint=endpoint, methods=["POST"], route_class_override=BodyRoute)
+        add(f"/{endpoint.__name__}", openapi_extra=docs)
+        add(f"/{endpoint.__name__}/{{run}}", openapi_extra={**docs, "parameters": RUN_DOCS})
 
 
 def _add_state(app: FastAPI, serving: Serving) -> None:
@@ -162,16 +173,17 @@ def _add_state(app: FastAPI, serving: Serving) -> None:
         return Response(serving.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-async def _timed(serving: Serving, request: Request, run: str | None, read: Any, answer_name: str) -> Response:
-    service = serving.service(run)
+async def _timed(serving: Serving, request: Request, read: Any, answer_name: str) -> Response:
+    service = serving.service(request.path_params.get("run"))
     started, status = time.perf_counter(), 500
     try:
-        body = await asyncio.wait_for(_body(request, serving.limits), serving.limits.timeout)
+        with anyio.fail_after(serving.limits.timeout):
+            body = await _body(request, serving.limits)
         items = read(body, serving.limits)
         answer = {"run": service.name, answer_name: await serving.answer(request, service, items)}
         status = 200
         return _json(answer)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         status = 408
         raise Refused(408, f"the request did not arrive within {serving.limits.timeout:g} seconds") from None
     except Refused as refusal:

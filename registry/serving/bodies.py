@@ -32,6 +32,7 @@ PREDICT_DOCS = _docs(
         "a question": {"question": "Which department?", "context": "…"},
     },
 )
+RUN_DOCS = [{"name": "run", "in": "path", "required": True, "schema": _TEXT}]
 QUERY_DOCS = _docs(_list_of("sentences", _TEXT), {"sentences": {"sentences": ["a moving film", "a dull one"]}})
 
 

@@ -240,6 +240,8 @@ def test_the_interface_is_described(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/predict", "/query", "/health", "/ready", "/info", "/metrics"} <= set(paths)
     assert "texts" in json.dumps(paths["/predict"])
+    assert "parameters" not in paths["/predict"]["post"]
+    assert [parameter["name"] for parameter in paths["/query/{run}"]["post"]["parameters"]] == ["run"]
     assert "static-offline-docs" in client.get("/docs").text
 
 
