@@ -7,7 +7,9 @@ twice; freed tensors of one size then lie between kept ones, and memory grows by
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 LARGEST = 2**31 - 1
@@ -24,6 +26,16 @@ def keep_memory() -> bool:
 def return_memory() -> bool:
     """Let this process give every large tensor back as soon as it is freed; False where the C library is not glibc."""
     return _set({MMAP_THRESHOLD: MAPPED})
+
+
+def give_back() -> None:
+    """Hand free memory to the system once: what was read and prepared is not needed any more."""
+    import pyarrow
+
+    gc.collect()
+    pyarrow.default_memory_pool().release_unused()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(values: dict[int, int]) -> bool:

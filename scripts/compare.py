@@ -58,7 +58,7 @@ FOR_RUNS = ("data", "evaluate_on", "metrics", "output_dir", "plugin_file")
 def main(runs: tuple[str, ...], **options: Any) -> None:
     """Train the runs of a grid that are not finished yet and compare all of them, or compare RUNS.
 
-    Writes table.md, table.csv, table.tex, plots/ and comparison.html. A grid can be given again at any
+    Writes table.md, table.csv, table.tex, epochs.md, plots/ and comparison.html. A grid can be given again at any
     time: finished runs are kept, interrupted ones continue, one that fails disturbs no other.
     """
     if runs:
@@ -188,7 +188,7 @@ def show(comparison: Comparison, output: Path) -> None:
         console.print(to_terminal(comparison))
         console.print(LEGEND, style="dim")
         page = write_comparison(comparison, output)
-        console.print(f"{page} · table.md, table.csv, table.tex and plots/ beside it", markup=False)
+        console.print(f"{page} · table.md, table.csv, table.tex, epochs.md and plots/ beside it", markup=False)
 
 
 def compared_cell(outcome: Outcome) -> Compared:

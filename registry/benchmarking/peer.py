@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from registry.heads import MASKED_LM, TOKEN_CLASSIFICATION
 from registry.training.assembly import Job
-from registry.training.results import peak_memory_mb
+from registry.training.peak_memory import forget_peak, peak_memory_mb
 from registry.training.schedules import warmup_updates
 from registry.training.setup import seed_everything
 
@@ -83,6 +83,8 @@ def train_with_trainer(
         remove_unused_columns=False,
     )
     trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=_collator(job))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    forget_peak(device)
     started = time.perf_counter()
     outcome = trainer.train()
     seconds = time.perf_counter() - started
@@ -93,7 +95,7 @@ def train_with_trainer(
         "tokens_per_second": tokens / seconds,
         "seconds": seconds,
         "loss": float(outcome.training_loss),
-        "peak_memory_mb": peak_memory_mb(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "peak_memory_mb": peak_memory_mb(device),
     }
 
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from registry.reports import drawing, figures
 from registry.reports.comparison import Comparison, Group
-from registry.reports.comparison_table import LEGEND, build_rows, to_csv, to_latex, to_markdown
+from registry.reports.comparison_epochs import epoch_tables, mean_curve
+from registry.reports.comparison_table import LEGEND, build_rows, markdown_table, to_csv, to_latex, to_markdown
 from registry.reports.page import write_page
 from registry.reports.split_report import Chart
 
@@ -21,10 +20,12 @@ PLOT = (5.6, 3.3)
 
 
 def write_comparison(comparison: Comparison, output: Path) -> Path:
-    """Write table.md, table.csv, table.tex, plots/ and comparison.html; returns the page's path."""
+    """Write table.md, table.csv, table.tex, epochs.md, plots/ and comparison.html; returns the page's path."""
     output.mkdir(parents=True, exist_ok=True)
     for name, text in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
         (output / f"table.{name}").write_text(text(comparison), encoding="utf-8")
+    epochs = list(epoch_tables(comparison))
+    (output / "epochs.md").write_text("\n\n".join(map(markdown_table, epochs)) + "\n" * bool(epochs), encoding="utf-8")
     charts = []
     for task in comparison.tasks:
         for name, title, figure in plots(comparison, task):
@@ -45,6 +46,7 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
         "comparison.html",
         comparison=comparison,
         table=build_rows(comparison),
+        epochs=epochs,
         legend=LEGEND,
         charts=charts,
         links=links,
@@ -96,21 +98,11 @@ def _by_fraction(groups: list[Group], names: list[str], comparison: Comparison) 
 
 
 def _curve(group: Group, split: str, metric: str, colour: int) -> figures.Series | None:
-    """Mean over seeds by epoch; seeds that stopped early shorten it to what all have."""
-    curves = []
-    for compared in group.runs:
-        updates, values = compared.run.curve(split, metric)
-        per_epoch = float(compared.run.metrics.get("updates") or 0) / float(compared.run.metrics.get("epochs") or 1)
-        if values and per_epoch:
-            curves.append((np.array(updates) / per_epoch, np.array(values)))
-    if not curves:
+    curve = mean_curve(group, split, metric)
+    if curve is None:
         return None
-    length = min(len(values) for _, values in curves)
-    stacked = np.stack([values[:length] for _, values in curves])
-    spread = stacked.std(axis=0, ddof=1) if len(stacked) > 1 else None
-    x, y = curves[0][0][:length].tolist(), stacked.mean(axis=0).tolist()
-    marked = split != "train" and length <= 12
-    return figures.Series(group.name, x, y, None if spread is None else spread.tolist(), colour=colour, marked=marked)
+    marked = split != "train" and len(curve.means) <= 12
+    return figures.Series(group.name, curve.epochs, curve.means, curve.spread, colour=colour, marked=marked)
 
 
 def _link(report: Path, output: Path) -> str | None:

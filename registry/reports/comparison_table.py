@@ -104,17 +104,21 @@ def to_terminal(comparison: Comparison) -> Table:
 
 def to_markdown(comparison: Comparison) -> str:
     """A Markdown table, with the fractions side by side below where there are several."""
-    built = build_rows(comparison)
-    lines = [_markdown_line(built.headings)]
-    lines.append(_markdown_line(["---:" if f.number else "---" for f in built.rows[0]] if built.rows else []))
-    lines += [_markdown_line([f"**{f.text}**" if f.best and f.text else f.text for f in row]) for row in built.rows]
     parts = [f"## {comparison.title}"] if comparison.title else []
     parts += [
-        "\n".join(lines),
+        markdown_table(build_rows(comparison)),
         *[_by_fraction(comparison, task) for task in comparison.tasks if _fractions(comparison, task)],
     ]
     parts += [comparison.note] if comparison.note else []
     return "\n\n".join([*parts, LEGEND]) + "\n"
+
+
+def markdown_table(built: Rows) -> str:
+    """The table as Markdown, the best in bold."""
+    lines = [_markdown_line(built.headings)]
+    lines.append(_markdown_line(["---:" if f.number else "---" for f in built.rows[0]] if built.rows else []))
+    lines += [_markdown_line([f"**{f.text}**" if f.best and f.text else f.text for f in row]) for row in built.rows]
+    return "\n".join(lines)
 
 
 def to_latex(comparison: Comparison) -> str:
@@ -157,7 +161,7 @@ def _by_fraction(comparison: Comparison, task: str) -> str:
     """Models down, fractions across: the headline metric."""
     groups, fractions = comparison.of_task(task), _fractions(comparison, task)
     column = comparison.headline(groups[0])
-    lines = [_markdown_line([f"{task}: {column.title}", *[_share(f) for f in fractions]])]
+    lines = [_markdown_line([f"{task}: {column.title}", *[share_text(f) for f in fractions]])]
     lines.append(_markdown_line(["---", *["---:"] * len(fractions)]))
     for name in dict.fromkeys(group.name for group in groups):
         cells = []
@@ -178,10 +182,10 @@ def _fractions(comparison: Comparison, task: str) -> list[float]:
 def _label(name: str, value: Any) -> str:
     if value in (None, ""):
         return ""
-    return _share(value) if name == "fraction" else str(value)
+    return share_text(value) if name == "fraction" else str(value)
 
 
-def _share(fraction: float) -> str:
+def share_text(fraction: float) -> str:
     """All of its digits: 0.1 % is not 0.4 %."""
     return f"{100 * fraction:g} %"
 

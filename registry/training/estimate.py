@@ -15,7 +15,7 @@ from torch import Tensor
 
 from registry.inference import to_device
 from registry.training.engines import gradient_split, micro_step, numbers
-from registry.training.results import peak_memory_mb
+from registry.training.peak_memory import forget_peak, peak_memory_mb
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,6 +83,7 @@ def estimate(job: Job, setup: Setup) -> list[tuple[str, str]]:
     """
     if setup.optimizer is None:
         raise ValueError("--estimate: this model has nothing to train")
+    forget_peak(setup.accelerator.device)
     updates = setup.updates.between(0, min(UPDATES, setup.total_updates))
     speed = measure([partial(train_update, setup, update) for update in updates])
     lengths = setup.updates.plan.lengths

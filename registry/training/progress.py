@@ -25,6 +25,7 @@ from registry.training.evaluation import better
 from registry.training.fsdp import piece
 from registry.training.interruption import Interruption
 from registry.training.lock import RunLock
+from registry.training.peak_memory import forget_peak
 from registry.training.resuming import interval, restore, write_checkpoint
 from registry.training.setup import Setup
 from registry.training.state import LoopState
@@ -82,6 +83,7 @@ class Progress:
         if checkpoint is not None:
             setup.updates.micro_batch_size = state.micro_batch_size or setup.updates.micro_batch_size
             restore(checkpoint, setup, self.window)
+        forget_peak(setup.accelerator.device)
 
     @property
     def epochs(self) -> float:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import resource
-import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from registry import models, tasks
@@ -35,6 +32,7 @@ from registry.training.checkpoints import Checkpoints, damage
 from registry.training.engines import describe_engine, gathered_state, is_sharded, numbers, zero_stage
 from registry.training.launch import configuration_file
 from registry.training.lock import RunLock
+from registry.training.peak_memory import peak_memory_mb
 from registry.training.processor import launcher
 from registry.training.progress import Display, Progress
 from registry.training.resuming import check_options, frozen_weights, interval, read_state
@@ -238,11 +236,3 @@ def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:
         "parameters": sum(map(numbers, setup.module.parameters())),
         "trainable_parameters": sum(numbers(p) for p in setup.module.parameters() if p.requires_grad),
     }
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Most memory that this process held: of the accelerator where there is one, else of the host, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
