@@ -68,7 +68,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     # ---------------------------------------------------------------- the engine, then data and model
     if choice.options.run.deterministic:
         use_deterministic_kernels()
-    accelerator, precision = build_accelerator(choice.options.optimization)
+    accelerator, precision = build_accelerator(choice.options.optimization, choice.resolved.origins["precision"])
     screen = Screen(shown=accelerator.is_main_process)
     with first_process_first(accelerator):
         job = assemble(choice, screen.line)

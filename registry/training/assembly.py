@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,14 +171,18 @@ class Encoding:
 
     def __call__(self, rows: Dataset) -> Encoded:
         """The encoded examples of the rows."""
-        code, tokenizer = code_digest(type(self.task)), tokenizer_fingerprint(self.tokenizer)
         return encode_split(
             lambda examples: self.task.encode(examples, self.tokenizer, self.head, self.limits),
             rows,
-            fingerprint=f"{self.task!r} {self.head!r} {self.limits!r} {code} {tokenizer}",
+            fingerprint=self._fingerprint,
             cache_dir=default_cache_dir(),
             num_workers=self.num_workers,
         )
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        code, tokenizer = code_digest(type(self.task)), tokenizer_fingerprint(self.tokenizer)
+        return f"{self.task!r} {self.head!r} {self.limits!r} {code} {tokenizer}"
 
 
 class TrainingExamples:
@@ -220,6 +225,9 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     import hashlib
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # how the last call cut and padded is written there, too, and of no use for the next
+        backend.no_truncation()
+        backend.no_padding()
     content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     known = f"{type(tokenizer).__name__} {tokenizer.model_input_names} {content}"
     return hashlib.sha256(known.encode()).hexdigest()

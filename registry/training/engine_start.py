@@ -25,8 +25,11 @@ WAIT = timedelta(days=1)
 """Processes wait this long for the first one, which tokenises alone."""
 
 
-def build_accelerator(options: Optimization) -> tuple[Accelerator, Precision]:
+def build_accelerator(options: Optimization, precision_origin: str = "option") -> tuple[Accelerator, Precision]:
     """The engine that the launch configuration asks for, and the precision that it trains in.
+
+    Args:
+        precision_origin: whose value `options.precision` is.
 
     Raises:
         ValueError: the launch configuration contradicts the options or cannot be had on this machine, or
@@ -36,7 +39,7 @@ def build_accelerator(options: Optimization) -> tuple[Accelerator, Precision]:
     check_possible(launch, gpus=torch.accelerator.device_count())
     check_settings(launch, options)
     device = torch.device("cpu") if launch.wants_cpu else _best_device()
-    precision = choose_precision(options.precision, launch.mixed_precision, device)
+    precision = choose_precision(options.precision, launch.mixed_precision, device, precision_origin)
     apply_precision(precision)
     accelerator = _start(launch, precision, on_cpu=device.type == "cpu")
     check_active(

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK_UPDATES = 64
-"""Examples are sorted by length within shuffled blocks of this many updates."""
+BLOCK_UPDATES, FEWEST_BLOCKS = 64, 4
+"""Examples are sorted by length within shuffled blocks of this many updates, and within so many blocks at least: one
+block would put the same examples together in every epoch."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,11 @@ class UpdatePlan:
         """The updates of one pass: each an array of example indices, every example exactly once."""
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self.lengths))
-        if self.group_by_length:
-            block = self.batch_size * BLOCK_UPDATES
-            blocks = [order[start : start + block] for start in range(0, len(order), block)]
-            order = np.concatenate([b[np.argsort(self.lengths[b], kind="stable")] for b in blocks] or [order])
-        updates = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return [updates[i] for i in rng.permutation(len(updates))] if self.group_by_length else updates
+        if not self.group_by_length:
+            return _cut(order, self.batch_size)
+        size = self.batch_size * min(BLOCK_UPDATES, max(1, self.updates_per_epoch // FEWEST_BLOCKS))
+        updates = [update for block in _cut(order, size) for update in self._by_length(block, rng)]
+        return [updates[i] for i in rng.permutation(len(updates))]
 
     def micro_batches(self, update: np.ndarray, world_size: int, size: int) -> list[list[np.ndarray]]:
         """An update split over micro-steps and processes: [micro-step][process] -> example indices.
@@ -77,6 +77,14 @@ class UpdatePlan:
         """The largest micro-batch that there can be: `size` of the longest examples, or as many as tokens allow."""
         return np.argsort(self.lengths, kind="stable")[-self._fitting(int(self.lengths.max()), size) :]
 
+    def _by_length(self, block: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """A block's updates of similar lengths. Where one must be short, any may be: its examples weigh more."""
+        ordered = block[np.argsort(self.lengths[block], kind="stable")]
+        number = math.ceil(len(block) / self.batch_size)
+        ends = np.arange(1, number) * self.batch_size
+        ends[rng.integers(number) :] -= number * self.batch_size - len(block)
+        return np.split(ordered, ends)
+
     def _steps(self, ordered: np.ndarray, world_size: int, size: int) -> list[np.ndarray]:
         """Examples sorted by length, cut into micro-steps: equal ones, or with a bound on tokens as few as fit."""
         if self.micro_batch_tokens is None:
@@ -93,12 +101,15 @@ class UpdatePlan:
         return size if self.micro_batch_tokens is None else max(1, min(size, self.micro_batch_tokens // longest))
 
 
+def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
 def padding_share(plan: UpdatePlan, epoch: int = 0, updates: int = 200) -> tuple[float, float]:
     """Share of padding in the plan's batches, and in batches of random rows beside it."""
     planned = plan.epoch(epoch)[:updates]
     flat = np.random.default_rng(plan.seed).permutation(np.concatenate(planned)) if planned else np.array([], int)
-    random = [flat[start : start + plan.batch_size] for start in range(0, len(flat), plan.batch_size)]
-    return _padding(plan.lengths, planned), _padding(plan.lengths, random)
+    return _padding(plan.lengths, planned), _padding(plan.lengths, _cut(flat, plan.batch_size))
 
 
 def _padding(lengths: np.ndarray, batches: list[np.ndarray]) -> float:

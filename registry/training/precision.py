@@ -27,13 +27,15 @@ class Precision:
         return self.name if self.name in ("fp16", "bf16") else "no"
 
 
-def choose_precision(asked: str, launch: str, device: torch.device) -> Precision:
+def choose_precision(asked: str, launch: str, device: torch.device, origin: str = "option") -> Precision:
     """The precision to train in.
 
     Args:
         asked: --precision; "auto" leaves it to the launch configuration, then to the device.
         launch: mixed precision of the launch configuration. "no" counts as unsaid: `accelerate
             launch` passes it on by itself.
+        origin: whose value `asked` is (`Resolved.origins`). What the task or the model recommends gives way to the
+            launch configuration.
 
     Raises:
         ValueError: option and launch configuration contradict each other, or the device cannot do it.
@@ -41,12 +43,15 @@ def choose_precision(asked: str, launch: str, device: torch.device) -> Precision
     said = launch if launch in ("fp16", "bf16") else ""
     if launch == "fp8":
         raise ValueError("the launch configuration says mixed_precision fp8; only no, fp16 and bf16 are supported")
+    recommended = origin in ("task", "model")
+    if recommended and said:
+        asked = "auto"
     if asked != "auto" and said and asked != said:
         raise ValueError(
             f"--precision {asked} contradicts mixed_precision: {said} of the launch configuration; change one of them"
         )
     if asked != "auto":
-        chosen = Precision(asked, "asked for")
+        chosen = Precision(asked, f"recommended by the {origin}" if recommended else "asked for")
     elif said:
         chosen = Precision(said, "launch configuration")
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from registry.training.assembly import Job, TrainingExamples, assemble, choose
+from registry.training.assembly import Job, TrainingExamples, assemble, choose, tokenizer_fingerprint
 
 
 @pytest.fixture
@@ -31,6 +31,18 @@ def test_a_small_part_of_train_has_the_labels_of_the_whole(assembled: Any) -> No
     assert len(job.head.labels) == 20
     train = "".join(f"word{i} O\nname{i} B-T{i % 6}\n\n" for i in range(120))
     assert len(assembled("ner", train, max_train_rows=3).head.labels) == 13
+
+
+def test_a_tokenizer_is_the_same_before_and_after_it_was_used(assembled: Any) -> None:
+    tokenizer = assembled(
+        "classification", "text,label\n" + "".join(f"text {i},c{i % 2}\n" for i in range(40))
+    ).tokenizer
+    found = tokenizer_fingerprint(tokenizer)
+    tokenizer.backend_tokenizer.enable_truncation(4)  # as the files of many checkpoints have it
+    tokenizer.backend_tokenizer.enable_padding(length=9)
+    assert tokenizer_fingerprint(tokenizer) == found
+    tokenizer.add_tokens(["anew"])
+    assert tokenizer_fingerprint(tokenizer) != found
 
 
 def test_noise_leaves_rows_alone_that_it_would_cut_otherwise(assembled: Any) -> None:

@@ -1,5 +1,7 @@
 """The update plan: every example once an epoch, the same order whatever the processes."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,19 @@ def test_neighbouring_updates_come_from_anywhere_in_the_source(after):
             found.append(np.corrcoef(means[:-after], means[after:])[0, 1])
     assert np.abs(found).max() < 0.12  # of 1254 updates; three standard deviations of chance are 0.085
     assert abs(np.mean(found)) < 0.03
+
+
+def test_few_examples_of_many_lengths_get_other_company_in_every_epoch():
+    plan = UpdatePlan(np.arange(1007) + 3, batch_size=32, seed=1)
+    epochs = [plan.epoch(epoch) for epoch in range(12)]
+    company = [{frozenset((a, b)) for u in updates for i, a in enumerate(u) for b in u[:i]} for updates in epochs]
+    again = [len(first & second) / len(first) for first, second in itertools.pairwise(company)]
+    assert max(again) < 0.3
+    short = [next(set(u.tolist()) for u in updates if len(u) < 32) for updates in epochs]
+    assert [len(updates) for updates in epochs] == [32] * 12
+    assert {len(u) for u in short} == {1007 % 32}
+    longest = set(range(1007 - 15, 1007))
+    assert sum(examples == longest for examples in short) <= 1
 
 
 def test_company_changes_from_epoch_to_epoch():

@@ -51,6 +51,12 @@ def test_the_launch_configuration_decides_where_it_says_something(cpu_with) -> N
     assert choose_precision("fp32", "no", CPU) == Precision("fp32", "asked for")
 
 
+@pytest.mark.parametrize("origin", ["model", "task"])
+def test_a_recommendation_gives_way_to_the_launch_configuration_and_is_called_one(origin: str) -> None:
+    assert choose_precision("fp32", "bf16", CPU, origin) == Precision("bf16", "launch configuration")
+    assert choose_precision("fp32", "no", CPU, origin) == Precision("fp32", f"recommended by the {origin}")
+
+
 def test_contradictions_and_impossible_precisions_are_refused(gpu_of) -> None:
     with pytest.raises(ValueError, match="--precision fp32 contradicts mixed_precision: bf16"):
         choose_precision("fp32", "bf16", CPU)
