@@ -120,7 +120,8 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
     optimization = job.options.optimization
     grad_norm = None
 
-    reuse_pooled(job, setup, progress.display.line, progress.asked_to_stop)
+    if progress.goes_on:
+        reuse_pooled(job, setup, progress.display.line, progress.asked_to_stop)
     progress.before_first_update()
     for update in setup.updates.between(progress.state.update, setup.total_updates):
         if progress.state.stopped_early:

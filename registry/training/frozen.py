@@ -15,6 +15,7 @@ from registry.data.encoded import Column, Encoded
 from registry.inference import Interrupted, batch_indices, to_device
 from registry.tasks.base import Batch, Features
 from registry.training.engines import is_sharded
+from registry.training.trial import outputs_of_one
 
 if TYPE_CHECKING:
     from registry.training.assembly import Job
@@ -33,7 +34,7 @@ def reuse_pooled(job: Job, setup: Setup, say: Callable[[str], None], asked_to_st
     Raises:
         Interrupted: the answer was yes.
     """
-    if not is_worthwhile(job, setup) or not is_exact(job, setup):
+    if not reuses_pooled(job, setup):
         return
     splits = {"train": job.encoded["train"], **setup.validation}
     rows = ", ".join(f"{name} {len(examples):,}" for name, examples in splits.items())
@@ -51,6 +52,11 @@ def reuse_pooled(job: Job, setup: Setup, say: Callable[[str], None], asked_to_st
     setup.validation, setup.scorer = found, replace(setup.scorer, collate=collate_scored)
 
 
+def reuses_pooled(job: Job, setup: Setup) -> bool:
+    """Whether `reuse_pooled` does anything."""
+    return is_worthwhile(job, setup) and is_exact(job, setup)
+
+
 def is_worthwhile(job: Job, setup: Setup) -> bool:
     """Whether rows are seen again, the same in every epoch, by a model that could read them pooled."""
     takes_pooled = "pooled" in inspect.signature(type(setup.module).forward).parameters
@@ -61,8 +67,7 @@ def is_worthwhile(job: Job, setup: Setup) -> bool:
 
 def is_exact(job: Job, setup: Setup) -> bool:
     """Whether nothing below the pooled texts is trained (then it is in eval mode, too), and all of them can be kept."""
-    batch = to_device(_collated(job, job.encoded["train"], np.array([0])), setup.accelerator.device)
-    pooled = setup.module.eval()(**batch["inputs"]).get("pooled")
+    pooled = outputs_of_one(job, setup).get("pooled")
     if pooled is None or pooled.requires_grad:
         return False
     rows = sum(map(len, (job.encoded["train"], *setup.validation.values())))
@@ -80,7 +85,7 @@ def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Calla
             raise Interrupted
         for indices in batches[start : start + accelerator.num_processes][accelerator.process_index :][:1]:
             batch = to_device(_collated(job, examples, indices), accelerator.device)
-            with torch.no_grad():
+            with torch.no_grad(), scorer.autocast():
                 found.append((indices, module(**batch["inputs"])["pooled"].float().cpu().numpy()))
     parts = setup.control.gather(found)
     pooled = np.empty((len(examples), parts[0][1].shape[1]), np.float32)

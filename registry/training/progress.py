@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -90,8 +91,16 @@ class Progress:
         """Passes over the training rows so far."""
         return self.state.update / max(self.setup.updates_per_epoch, 1)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether an update or an evaluation is left."""
+        state = self.state
+        done = state.update >= self.setup.total_updates and state.evaluated == state.update
+        return not (done or state.stopped_early)
+
     def before_first_update(self) -> None:
         """Score the untrained model, or catch up on the evaluation that an interruption cut short."""
+        self._tick()  # what a frozen encoder took for its one run
         self._evaluate_if_due()
         self._since = time.perf_counter()
 
@@ -174,6 +183,7 @@ class Progress:
         if not due or state.evaluated == state.update:
             return
         self._settle(weights=True)  # without validation, too: the last weights are then the result
+        self._take_into_average()
         if self.job.splits("validation"):
             self._tick()
             self._evaluate()  # interrupted, it is due again when the run goes on
@@ -181,15 +191,15 @@ class Progress:
 
     def _evaluate(self) -> None:
         """Score the weights, or their average, and save them where they are the best so far."""
-        average = self.setup.average
-        if average is None or self.state.update == 0:
+        with self.setup.averaged() if self.state.update else nullcontext():
             self._score()
-            return
-        if not average.every_update and self.state.averaged != self.state.update:
+
+    def _take_into_average(self) -> None:
+        """Averages of a few moments take those of evaluations, whether or not there is a validation split."""
+        average, state = self.setup.average, self.state
+        if average is not None and not average.every_update and state.averaged != state.update > 0:
             average.update()
-            self.state.averaged = self.state.update
-        with average.applied():
-            self._score()
+            state.averaged = state.update
 
     def _score(self) -> None:
         scorer = self.setup.scorer

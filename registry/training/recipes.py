@@ -72,10 +72,6 @@ def contrastive(task: Task, head: Head, *, wants_labels: bool, weight: float, te
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Any]]:
         outputs = forward(model, batch, wants_labels=wants_labels)
-        if outputs.get("pooled") is None:
-            raise ValueError(
-                "the contrastive loss needs a pooled vector, which this head does not give; choose a pooling"
-            )
         contrast = supervised_contrast(outputs["pooled"], batch["labels"], temperature)
         return (1 - weight) * task.loss(outputs, batch, head) + weight * contrast, outputs
 

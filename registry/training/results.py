@@ -151,9 +151,10 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
     directory, accelerator = progress.directory, setup.accelerator
     results: dict[str, Metrics] = {"train": training_cost(progress, setup)}
     if progress.state.best is None:  # nothing was selected: the last weights are the result
-        weights = gathered_state(accelerator, setup.model)
-        if accelerator.is_main_process:
-            save_model(directory, job.spec, setup.module, weights, job.tokenizer)
+        with setup.averaged():
+            weights = gathered_state(accelerator, setup.model)
+            if accelerator.is_main_process:
+                save_model(directory, job.spec, setup.module, weights, job.tokenizer)
     if setup.optimizer is not None and is_sharded(accelerator):  # what fits in pieces may not fit beside a whole one
         progress.release_engine()
     if job.options.adapters.merge_adapter and accelerator.is_main_process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from registry.training.plan import UpdatePlan
 from registry.training.precision import Precision
 from registry.training.recipes import build_objective
 from registry.training.schedules import build_schedule, warmup_updates
+from registry.training.trial import check_pooled
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -62,6 +64,10 @@ class Setup:
     validation: dict[str, Encoded]
     total_updates: int
     released: bool = False
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The module has its averaged weights inside, where a recipe averages them."""
+        return self.average.applied() if self.average is not None else nullcontext()
 
     def release(self) -> None:
         """Free the memory of model and optimizer; from here on nothing can be trained or saved."""
@@ -110,7 +116,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     model, prepared_optimizer = prepare_model(accelerator, module, optimizer, exchanges=exchanges)
     control = Control()
     torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
-    return Setup(
+    setup = Setup(
         accelerator=accelerator,
         precision=precision,
         control=control,
@@ -127,6 +133,9 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         validation={split: job.encoded[split] for split in job.splits("validation")},
         total_updates=total,
     )
+    if options.recipe.contrastive:
+        check_pooled(job, setup)
+    return setup
 
 
 def build_updates(job: Job, accelerator: Accelerator) -> Updates:

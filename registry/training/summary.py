@@ -14,6 +14,7 @@ from torch import nn
 from registry.inference import to_device
 from registry.training.assembly import Job
 from registry.training.engines import describe_engine, micro_step, numbers
+from registry.training.frozen import reuses_pooled
 from registry.training.kernels import describe_attention
 from registry.training.plan import padding_share
 from registry.training.processor import describe_threads
@@ -21,6 +22,9 @@ from registry.training.setup import Setup
 
 SHOWN_OPTIONS = ("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "max_length", "seed")
 BYTES_PER_WEIGHT = 4
+FROZEN = (
+    "runs over the examples once, then the head trains alone (--estimate and --profile measure updates that run it)"
+)
 
 
 def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
@@ -41,6 +45,7 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("precision", f"{setup.precision.name} ({setup.precision.why})"),
         *attention_row(setup),
         *dropout_row(job, setup),
+        *([("frozen encoder", FROZEN)] if reuses_pooled(job, setup) else []),
         *([("word embeddings", setup.rows)] if setup.rows else []),
         ("updates", f"{setup.total_updates:,} of {plan.batch_size} examples, {plan.updates_per_epoch:,} an epoch"),
         ("padding", f"{planned:.0%} of the tokens in length-grouped batches, {random:.0%} in random ones"),

@@ -57,6 +57,27 @@ def test_a_run_directory_is_read_by_transformers(train):
     assert ours["score"] == pytest.approx(answer["score"], abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "recipe", [("--ema-decay", 0.9), ("--average-last", 2, "--evaluate-every", 2)], ids=["ema", "last"]
+)
+def test_weights_are_averaged_without_a_validation_split_too(train, recipe):
+    lines = [f"so {word} {i},{label}" for i in range(30) for word, label in (("good", "yes"), ("bad", "no"))]
+    Path("train.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+    own = ("--task", "classification", "--model", "bow", "--train-file", "train.csv", "--split-ratio", "0.9/0/0.1")
+    for name, more in (("plain", ()), ("averaged", recipe), ("again", recipe)):
+        result = train(*own, "--epochs", 3, "--batch-size", 16, "--output-dir", name, *more)
+        assert result.exit_code == 0, result.output
+    assert not same_weights("plain", "averaged")
+    assert same_weights("averaged", "again")
+
+
+def test_a_contrast_of_what_is_not_there_is_refused_before_anything_is_written(train):
+    result = train("--model", "bow", "--contrastive", 0.5, *SMALL, "--output-dir", "run")
+    assert result.exit_code == 2
+    assert "--contrastive: bow gives no pooled vector" in result.output
+    assert not Path("run").exists()
+
+
 def test_the_command_of_the_report_repeats_the_run_and_replaces_nothing(train):
     assert train(*SMALL, "--output-dir", "mine", "--overwrite", "--learning-rate", 3e-3).exit_code == 0
     before = Path("mine/model/model.safetensors").stat().st_mtime_ns

@@ -1,0 +1,31 @@
+"""One training row through the model, to see what it gives before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from registry.inference import to_device
+
+if TYPE_CHECKING:
+    from registry.training.assembly import Job
+    from registry.training.setup import Setup
+
+
+def outputs_of_one(job: Job, setup: Setup) -> Mapping[str, Any]:
+    """What the model returns for the first training row, in eval mode; gradients are recorded as in training."""
+    row = job.task.collate(job.encoded["train"].rows([0]), job.tokenizer, (job.options.run.seed, 0))
+    batch = to_device(row, setup.accelerator.device)
+    labels = {"labels": batch["labels"]} if job.spec.wants_labels else {}
+    with setup.scorer.autocast():
+        outputs: Mapping[str, Any] = setup.model.eval()(**batch["inputs"], **labels)
+    return outputs
+
+
+def check_pooled(job: Job, setup: Setup) -> None:
+    """ValueError where --contrastive would find no pooled vector to contrast."""
+    if outputs_of_one(job, setup).get("pooled") is None:
+        raise ValueError(
+            f"--contrastive: {job.choice.model_name} gives no pooled vector with this head; "
+            "a transformer does with --model-option pooling=mean"
+        )
