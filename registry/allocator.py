@@ -7,7 +7,6 @@ twice; freed tensors of one size then lie between kept ones, and memory grows by
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 
@@ -28,20 +27,23 @@ def return_memory() -> bool:
     return _set({MMAP_THRESHOLD: MAPPED})
 
 
+def is_glibc() -> bool:
+    """Whether the allocator can be told anything; others take the call and do something else."""
+    try:
+        return hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+    except (OSError, TypeError):
+        return False
+
+
 def give_back() -> None:
     """Hand free memory to the system once: what was read and prepared is not needed any more."""
     import pyarrow
 
     gc.collect()
     pyarrow.default_memory_pool().release_unused()
-    with contextlib.suppress(AttributeError, OSError, TypeError):
+    if is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(values: dict[int, int]) -> bool:
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-        ctypes.CDLL(None).gnu_get_libc_version  # noqa: B018 (others take the call and do something else)
-    except (AttributeError, OSError, TypeError):
-        return False
-    return all(mallopt(name, value) == 1 for name, value in values.items())
+    return is_glibc() and all(ctypes.CDLL(None).mallopt(name, value) == 1 for name, value in values.items())

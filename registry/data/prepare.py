@@ -117,8 +117,10 @@ def _without_leaks(
     splits: dict[str, Dataset], others: Sequence[str], drop: bool, found: dict[str, Any]
 ) -> dict[str, Dataset]:
     """Count rows of `others` that stand in train, and drop them from train where asked."""
-    train = checking.text_hashes(splits["train"])
     hashes = {name: checking.text_hashes(splits[name]) for name in others if name != "train"}
+    if not hashes:
+        return splits
+    train = checking.text_hashes(splits["train"])
     counts = {name: int(np.isin(other, train).sum()) for name, other in sorted(hashes.items())}
     found["leaks"] |= counts
     if not drop or not any(counts.values()):

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from registry.allocator import is_glibc
+
 THREADS = "OMP_NUM_THREADS"
 LAUNCHED = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")
 """In the environment of a process that a launcher started."""
@@ -29,10 +31,11 @@ def suit_threads() -> None:
 
 
 def describe_threads() -> str:
-    """For people: "2 threads a process (OMP_NUM_THREADS)", and the allocator that replaces the system's."""
+    """For people: "2 threads a process (OMP_NUM_THREADS)", and what holds freed memory."""
     count = torch.get_num_threads()
     said = f" ({THREADS})" if said_by_person(os.environ, *launcher()) else ""
-    return ", ".join(filter(None, (f"{count} thread{'s' if count > 1 else ''} a process{said}", preloaded_allocator())))
+    allocator = preloaded_allocator() or ("freed memory is kept" if is_glibc() else "")
+    return ", ".join(filter(None, (f"{count} thread{'s' if count > 1 else ''} a process{said}", allocator)))
 
 
 def said_by_person(
