@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -128,23 +129,27 @@ def served(command: Sequence[str]) -> Iterator[tuple[str, subprocess.Popen[bytes
     """The address and the process of a service that is ready; it is ended afterwards.
 
     Raises:
-        ValueError: it did not become ready.
+        ValueError: it did not become ready; says the last line that it wrote.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + START_SECONDS
-        while not _ready(address):
-            if process.poll() is not None or time.monotonic() > until:
-                raise ValueError(f"the service did not start: {' '.join(command)}")
-            time.sleep(0.2)
-        yield address, process
-    finally:
-        process.terminate()
-        process.wait(30)
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            until = time.monotonic() + START_SECONDS
+            while not _ready(address):
+                if process.poll() is not None or time.monotonic() > until:
+                    said.seek(0)
+                    lines = said.read().decode(errors="replace").split("\n")
+                    last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+                    raise ValueError(f"{' '.join(command)}: the service did not start: {last.strip()}")
+                time.sleep(0.2)
+            yield address, process
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def _ready(address: str) -> bool:

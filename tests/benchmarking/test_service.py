@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry import load_run
-from registry.benchmarking.service import items_of, measure_offline, measure_overload, measure_service
+from registry.benchmarking.service import items_of, measure_offline, measure_overload, measure_service, served
 
 SERVE = Path(__file__).parents[2] / "scripts" / "serve.py"
 
@@ -36,6 +36,12 @@ def test_an_overloaded_service_answers_or_refuses(make_run):
     assert found["overload"].clients == 40
     assert len(found["memory"]) == 3
     assert min(found["memory"]) > 0
+
+
+def test_a_service_that_does_not_start_says_why():
+    command = [sys.executable, "-c", "import sys; sys.exit('starting\\nerror: no such run')"]
+    with pytest.raises(ValueError, match=r"the service did not start: error: no such run$"), served(command):
+        pass
 
 
 def test_offline_is_a_rate(make_run):
