@@ -38,7 +38,7 @@ def read_cases(file: str | None, typed: Mapping[str, Any], data: Mapping[str, st
         data: task -> the directory of its data.
 
     Raises:
-        ValueError: an entry that is no mapping, or an unknown option.
+        ValueError: an entry that is no mapping, an unknown option, axes without lists, or no number of processes.
     """
     named = _mapping(file) if file else {str(typed.get("task", "demo")): {}}
     cases = []
@@ -46,9 +46,10 @@ def read_cases(file: str | None, typed: Mapping[str, Any], data: Mapping[str, st
         if not isinstance(values, dict):
             raise ValueError(f"{file}: {name!r} must be options of train.py, not {values!r}")
         options = {str(key).replace("-", "_"): value for key, value in values.items()}
-        axes = options.pop(VARY, {})
+        axes = _axes(file, name, options.pop(VARY, {}))
         processes = options.pop(PROCESSES, 1)
         _check_names(file, name, [*options, *axes])
+        _check_processes(file, name, [processes, *axes.get(PROCESSES, [])])
         options |= typed
         if options.get("task") in data:
             options["data_dir"] = data[options["task"]]
@@ -61,7 +62,7 @@ def varied(case: Case, axis: str, value: Any) -> Case:
     """The case with another value of one option, or other processes; its name says so."""
     name = f"{case.name}, {axis.replace('_', ' ')} {value}"
     if axis == PROCESSES:
-        return Case(name, case.options, int(value))
+        return Case(name, case.options, value)
     return Case(name, {**case.options, axis: value}, case.processes)
 
 
@@ -75,6 +76,18 @@ def _mapping(file: str) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not loaded:
         raise ValueError(f"--cases {file}: expected names of cases with options of train.py under each")
     return {str(name): values for name, values in loaded.items()}
+
+
+def _axes(file: str | None, case: str, found: Any) -> dict[str, list[Any]]:
+    if not isinstance(found, dict) or not all(isinstance(values, list) and values for values in found.values()):
+        raise ValueError(f"{file}: {case}: vary must be options with a list of values each, not {found!r}")
+    return {str(name).replace("-", "_"): values for name, values in found.items()}
+
+
+def _check_processes(file: str | None, case: str, numbers: list[Any]) -> None:
+    for number in numbers:
+        if type(number) is not int or number < 1:
+            raise ValueError(f"{file}: {case}: processes must be a whole number from 1, not {number!r}")
 
 
 def _check_names(file: str | None, case: str, names: list[str]) -> None:

@@ -41,6 +41,11 @@ def test_every_axis_varies_by_itself(tmp_path: Path) -> None:
     [
         ("a:\n  lenght: 3\n", "a: unknown option 'lenght'"),
         ("a:\n  vary: {max_lenght: [3]}\n", r"a: unknown option 'max_lenght'; did you mean max_length"),
+        ("a:\n  vary: 3\n", "a: vary must be options with a list of values each, not 3"),
+        ("a:\n  vary: {max_length: 16}\n", "a: vary must be options with a list of values each"),
+        ("a:\n  processes: two\n", "a: processes must be a whole number from 1, not 'two'"),
+        ("a:\n  processes: 0\n", "a: processes must be a whole number from 1, not 0"),
+        ("a:\n  vary: {processes: [1, two]}\n", "a: processes must be a whole number from 1, not 'two'"),
         ("a: 3\n", "'a' must be options of train.py, not 3"),
         ("- a\n", "expected names of cases"),
         ("a: {\n", "cases.yaml"),
