@@ -25,20 +25,28 @@ def main() -> None:
 @main.command(cls=GroupedCommand)
 @training_options
 @click.option("--cases", "cases_file", type=click.Path(dir_okay=False), help="YAML file of several (benchmarks/).")
-@click.option("--rounds", default=3, show_default=True, help="Times that each side trains, each with its own seed.")
-@click.option("--peers", default="default,best", show_default=True, help="Trainer settings to compare with.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Trainings a side, seed by seed.")
+@click.option(
+    "--peers",
+    default="default,best",
+    show_default=True,
+    help="Trainer to compare with: without settings; with bf16 or fp16 where the device is fast in it and batches "
+    "grouped by length, on a GPU padded to multiples of 8 and collated by other processes (not compiled). '': none.",
+)
 @click.option("--data", multiple=True, metavar="TASK=DIR", help="Where a task's data lies; repeatable.")
-@click.option("--output", type=click.Path(dir_okay=False), help="JSON file for every figure; a .md beside it.")
+@click.option("--output", type=click.Path(dir_okay=False), help="File.json for every figure; a .md beside it.")
 @friendly
 def train(
     cases_file: str | None, rounds: int, peers: str, data: tuple[str, ...], output: str | None, **arguments: Any
 ) -> None:
     """Train with both engines, alternating, and print medians and ratios.
 
-    Every side is a process of its own that starts from the same weights and the same cached rows.
+    Every side is a process of its own that starts from the same weights and the same cached rows, and is scored
+    with its last weights. Options that Trainer would ignore are refused.
     """
     from registry.benchmarking import tables
     from registry.benchmarking.cases import read_cases
+    from registry.benchmarking.comparable import check_options
     from registry.benchmarking.round import measure
     from registry.training.assembly import choose
 
@@ -48,14 +56,18 @@ def train(
         raise ValueError(f"--peers {peers}: {', '.join(sorted(unknown))} is not one of default, best")
     if any("=" not in place for place in data):
         raise ValueError(f"--data {' '.join(data)}: give TASK=DIR")
+    _check_output(output)
     cases = read_cases(cases_file, typed_values(arguments), dict(place.split("=", 1) for place in data))
-    seeds = [choose(case.options, {}).options.run.seed for case in cases]  # a wrong name or value is said here, once
+    chosen = [choose(case.options, {}).options for case in cases]  # a wrong name or value is said here, once
+    if len(sides) > 1:
+        for case, options in zip(cases, chosen, strict=True):
+            check_options(options, case.processes)
     lines, figures = [], []
-    for case, seed in zip(cases, seeds, strict=True):
+    for case, options in zip(cases, chosen, strict=True):
         results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         for number in range(rounds):
-            for side in sides:
-                results[side].append(measure(side, case, seed + number))
+            for side in reversed(sides):  # a peer that cannot train this says so before we do
+                results[side].append(measure(side, case, options.run.seed + number))
                 speed = results[side][-1]["samples_per_second"]
                 click.echo(f"{case.name}: round {number + 1}: {tables.SIDES[side]}: {speed:.1f} samples/s")
         lines += tables.rows(case.name, results)
@@ -64,6 +76,13 @@ def train(
             Path(output).write_text(json.dumps(figures, indent=1), encoding="utf-8")
             Path(output).with_suffix(".md").write_text(tables.markdown(lines), encoding="utf-8")
     _show(tables.TITLE, tables.COLUMNS, lines)
+
+
+def _check_output(output: str | None) -> None:
+    if output is not None and Path(output).suffix != ".json":
+        raise ValueError(f"--output {output}: give a name that ends in .json; the table is written beside it as .md")
+    if output is not None and not Path(output).parent.is_dir():
+        raise ValueError(f"--output {output}: there is no folder {Path(output).parent}")
 
 
 @main.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -26,17 +27,33 @@ def matmul_peak(precision: str, device: torch.device, size: int | None = None) -
     return best
 
 
-def flops_per_token(module: nn.Module, length: float) -> float:
-    """Forward and backward FLOP of one real token: 6 x matrix weights + 12 x layers x width x length.
+def flops_per_token(module: nn.Module, depths: Mapping[str, int], *, length: float, scored_per_token: float) -> float:
+    """FLOP of training for one real token: 2 a weight forward, 2 for activations' and 2 for its own gradient.
 
-    Embeddings are looked up, not multiplied. `length` is the mean length of the sequence that a
-    token stands in (weighted by tokens).
+    Frozen weights have no gradient of their own, and below the lowest trained one there is none at all.
+    Embeddings are looked up, not multiplied. Poolers, heads and a decoder tied to the embeddings count for
+    each scored item (a text, a word, a masked token), whatever a side computes beside them. Attention is
+    4 x width x length forward in every layer.
+
+    Args:
+        depths: `spec.layer_map(module)`; the greatest depth is the head's.
+        length: of the sequence that a token stands in, the mean over tokens.
     """
+    top = max(depths.values(), default=0)
+    lowest = min((depths[name] for name, p in module.named_parameters() if p.requires_grad), default=top + 1)
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    weights = sum(p.numel() for p in module.parameters() if p.ndim >= 2 and id(p) not in embeddings)
+    total = 0.0
+    for name, weight in module.named_parameters():
+        if weight.ndim >= 2 and id(weight) not in embeddings:
+            times = scored_per_token if depths[name] == top > 0 else 1.0
+            total += times * weight.numel() * (2 + 2 * (depths[name] >= lowest) + 2 * weight.requires_grad)
+    for part in module.modules():
+        if isinstance(part, nn.Linear) and id(part.weight) in embeddings:
+            total += scored_per_token * part.weight.numel() * (4 + 2 * part.weight.requires_grad)
     config = getattr(module, "config", None)
     layers, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", 0)
-    return 6 * weights + 12 * layers * width * length
+    with_gradient = min(layers, layers + 1 - lowest) if lowest <= layers else 0
+    return total + (4 * layers + 8 * with_gradient) * width * length
 
 
 def _wait(device: torch.device) -> None:

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from registry.benchmarking.cases import Case
+from registry.run_log import flat_values
 
 ROOT = Path(sys.argv[0]).absolute().parents[1]
+SAMPLE = 64
+"""Examples from which is known how many items of a token are scored."""
 
 
 def measure(side: str, case: Case, seed: int) -> dict[str, Any]:
@@ -24,13 +27,11 @@ def measure(side: str, case: Case, seed: int) -> dict[str, Any]:
     Raises:
         ValueError: it failed, with the end of what it said.
     """
-    from registry.training.processor import usable_cores
-
     alone = [sys.executable]
     together = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(case.processes)]
     environment = {**os.environ}
-    if side != "ours" and case.processes > 1:  # torchrun's own choice, one thread, would be unfair to it
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // case.processes)))
+    if case.processes == 1:  # Trainer would take every GPU that it sees, and as many times the batch
+        environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     with tempfile.TemporaryDirectory() as folder:
         request, answer = Path(folder) / "request.json", Path(folder) / "answer.json"
         values = {"options": {**case.options, "seed": seed}, "processes": case.processes}
@@ -39,7 +40,8 @@ def measure(side: str, case: Case, seed: int) -> dict[str, Any]:
         command = [*launch, sys.argv[0], "worker", side, str(request), str(answer)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode or not answer.is_file():
-            raise ValueError(f"{case.name}: {side} failed: {' '.join(done.stderr.split())[-600:]}")
+            said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or [done.stderr]
+            raise ValueError(f"{case.name}: {side} failed: {' '.join(said[-1].removeprefix('error: ').split())[-600:]}")
         found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return found
 
@@ -50,26 +52,45 @@ def run_round(side: str, typed: Mapping[str, Any], processes: int, folder: Path)
     Where several processes train with `Trainer`, all call it and the first one has the figures.
 
     Raises:
-        ValueError: the options are wrong.
-        RuntimeError: our own training failed.
+        ValueError: the options are wrong, or our own training failed.
     """
     import torch
 
-    from registry.benchmarking.peak import flops_per_token, matmul_peak
-    from registry.training.assembly import assemble, choose
+    from registry.benchmarking.peak import matmul_peak
+    from registry.training.processor import suit_threads, usable_cores
 
-    values = _ours(typed, processes, folder) if side == "ours" else _peer(side, typed, folder)
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    if device.type == "cpu":
+        suit_threads()  # as train.py does
+    values = _ours(typed, processes, folder) if side == "ours" else _peer(side, typed, folder, device)
     if int(os.environ.get("RANK", "0")):
         return {}
-    if "RANK" in os.environ:  # one of several processes: the peak is that of all cores
-        torch.set_num_threads(torch.get_num_threads() * processes)
-    job = assemble(choose({**typed, "epochs": 0.0}, {}), lambda text: None)
-    lengths = job.encoded["train"].lengths.astype(np.float64)
-    module = job.spec.build(job.head, job.tokenizer, job.choice.source)
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    flops = flops_per_token(module, float((lengths**2).sum() / lengths.sum())) * values["tokens_per_second"]
-    devices = processes if device.type != "cpu" else 1  # a CPU's peak is that of all its cores
-    return {**values, "peak_share": flops / (devices * matmul_peak(values["precision"], device))}
+    devices = processes
+    if device.type == "cpu":  # one device, whose peak is that of all cores that trained
+        devices = 1
+        torch.set_num_threads(min(usable_cores(), processes * torch.get_num_threads()))
+    peak = devices * matmul_peak(values["precision"], device)
+    return {**values, "peak_share": _flops_per_second(typed, values) / peak}
+
+
+def _flops_per_second(typed: Mapping[str, Any], values: Mapping[str, Any]) -> float:
+    """What training multiplied: the same for each token on both sides, whatever they computed beside it."""
+    from registry.benchmarking.peak import flops_per_token
+    from registry.training.assembly import assemble, choose
+    from registry.training.setup import build_module
+
+    job = assemble(choose(typed, {}), lambda text: None)
+    train, module = job.encoded["train"], build_module(job)
+    lengths = train.lengths.astype(np.float64)
+    some = train.rows(range(min(SAMPLE, len(train))))
+    scored = job.task.count(job.task.collate(some, job.tokenizer, (job.options.run.seed, 0)))
+    each = flops_per_token(
+        module,
+        job.spec.layer_map(module),
+        length=float((lengths**2).sum() / lengths.sum()),
+        scored_per_token=scored / float(lengths[: len(some)].sum()),
+    )
+    return each * float(values["tokens_per_second"])
 
 
 def _ours(typed: Mapping[str, Any], processes: int, folder: Path) -> dict[str, Any]:
@@ -86,38 +107,33 @@ def _ours(typed: Mapping[str, Any], processes: int, folder: Path) -> dict[str, A
     (folder / "config.yaml").write_text(json.dumps(dict(typed)), encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        raise ValueError(done.stderr[-2000:])
+    return figures_of_run(run)
+
+
+def figures_of_run(run: Path) -> dict[str, Any]:
+    """What a run directory says of its training, with the metric of the last weights, which Trainer has, too."""
+    metrics, record = (json.loads((run / f"{name}.json").read_text(encoding="utf-8")) for name in ("metrics", "run"))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    losses = [line["loss"] for line in lines if line["split"] == "train" and "learning_rate" in line]
-    name = json.loads((run / "run.json").read_text(encoding="utf-8"))["primary_metric"]
+    trained = [line for line in lines if line["split"] == "train" and "learning_rate" in line]
+    updates = np.diff([0, *(line["update"] for line in trained)])  # that a logged loss is the mean of
+    last = [line for line in lines if line["split"] == "validation"][-1]
     keys = ("samples_per_second", "tokens_per_second", "peak_memory_mb", "seconds", "precision")
     return {
         **{key: metrics["train"][key] for key in keys},
-        "loss": float(np.mean(losses)),
-        "metric": metrics["validation"][name],
-        "metric_name": name,
+        "updates": metrics["updates"],
+        "loss": float(np.average([line["loss"] for line in trained], weights=updates)),
+        "metric": dict(flat_values(last))[record["primary_metric"]],
+        "metric_name": record["primary_metric"],
     }
 
 
-def _peer(side: str, typed: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    import torch
-    from accelerate import Accelerator
-
+def _peer(side: str, typed: Mapping[str, Any], folder: Path, device: Any) -> dict[str, Any]:
     from registry.benchmarking.peer import train_with_trainer
-    from registry.training.assembly import Job, assemble, choose
-    from registry.training.control import Control
+    from registry.training.assembly import assemble, choose
     from registry.training.precision import choose_precision
-    from registry.training.setup import build_scorer
 
     choice = choose(typed, {})
-    job: Job = assemble(choice, lambda text: None)
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    chosen = choose_precision(choice.options.optimization.precision, "", device).name if side == "best" else "fp32"
-    model, values = train_with_trainer(job, kind=side, precision=chosen, directory=folder / "trainer")
-    accelerator = Accelerator(cpu=device.type == "cpu")
-    scorer = build_scorer(job, accelerator, Control())
-    metrics, _ = scorer.score(model.to(accelerator.device), job.encoded["validation"])
-    name, _ = job.task.selecting(job.head)
-    accelerator.end_training()
-    return {**values, "metric": metrics[name], "metric_name": name, "precision": chosen}
+    precision = choose_precision(choice.options.optimization.precision, "", device).name if side == "best" else "fp32"
+    job = assemble(choice, lambda text: None)
+    return train_with_trainer(job, kind=side, precision=precision, directory=folder / "trainer")
