@@ -135,8 +135,7 @@ class Packing:
     def take(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Keep what `pack_inputs` added from the forward that does not know it."""
         positions, boundaries = kwargs.pop(POSITIONS, None), kwargs.pop(BOUNDARIES, None)
-        shape = tuple(kwargs["input_ids"].shape)
-        self.here.batch = None if positions is None else Packed(positions, boundaries, shape)
+        self.here.batch = None if positions is None else Packed(positions, boundaries, tuple(kwargs["input_ids"].shape))
         return args, kwargs
 
     def tell(self, backbone: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

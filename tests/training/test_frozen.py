@@ -67,10 +67,13 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         signal.signal(number, handler)
 
 
-def test_losses_and_weights_are_those_of_a_run_without_it(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses, weights, read = train("once", "--freeze", "encoder")
+@pytest.mark.parametrize("more", [(), ("--packing",)])
+def test_losses_and_weights_are_those_of_a_run_without_it(
+    train: Any, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, weights, read = train("once", "--freeze", "encoder", *more)
     monkeypatch.setattr(frozen, "LIMIT", 0)
-    expected, reference, read_every_time = train("always", "--freeze", "encoder")
+    expected, reference, read_every_time = train("always", "--freeze", "encoder", *more)
     assert (len(expected["train"]), len(expected["validation"])) == (6, 4)  # validation before the first update, too
     for split, values in losses.items():
         assert values == pytest.approx(expected[split], abs=1e-6)
