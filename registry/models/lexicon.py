@@ -89,7 +89,8 @@ class WordList(ModelSpec):
 def fit_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """(threshold, slope): label 1 is likelier above the threshold where the slope is positive, else below.
 
-    The threshold has the best accuracy; log-odds slope x (score - threshold) have the highest likelihood.
+    Which of the two it is says the ranking of the scores, as unequal numbers of labels do not move it. The threshold
+    has the best accuracy, perhaps beyond all scores; log-odds slope x (score - threshold) have the highest likelihood.
 
     Raises:
         ValueError: one of the labels does not occur.
@@ -97,15 +98,16 @@ def fit_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]
     if not 0 < labels.sum() < len(labels):
         raise ValueError("the threshold needs training rows of both labels")
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
 
+    rising = roc_auc_score(labels, scores) >= 0.5
     order = np.argsort(scores, kind="stable")
-    ordered, ones = scores[order], np.cumsum(labels[order])
-    ends = np.flatnonzero(np.append(ordered[1:] > ordered[:-1], True))  # a cut cannot part equal scores
-    zeros_below, ones_above = ends + 1 - ones[ends], ones[-1] - ones[ends]
-    right = zeros_below + ones_above
-    rising = right.max() >= len(labels) - right.min()
-    cut = ends[right.argmax() if rising else right.argmin()]
-    threshold = float(ordered[cut] + ordered[min(cut + 1, len(ordered) - 1)]) / 2
+    ordered, ones = scores[order], np.append(0, np.cumsum(labels[order]))
+    bounds = np.concatenate([ordered[:1] - 1, ordered, ordered[-1:] + 1])
+    below = np.flatnonzero(bounds[1:] > bounds[:-1])  # how many scores each cut has below it: none parts equal ones
+    right = below - ones[below] + ones[-1] - ones[below]
+    cut = below[right.argmax() if rising else right.argmin()]
+    threshold = float(bounds[cut] + bounds[cut + 1]) / 2
     slope = LogisticRegression(fit_intercept=False).fit(scores[:, None] - threshold, labels).coef_.item()
     return threshold, max(slope, 1e-3) if rising else min(slope, -1e-3)
 

@@ -41,6 +41,25 @@ def test_the_threshold_is_the_best_cut_among_all():
         assert np.sign(slope) == sign
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rare_labels_do_not_turn_the_words_round(sign):
+    draws = np.random.default_rng(0)
+    for _ in range(30):
+        labels = (draws.random(1000) < 0.95).astype(int)
+        values = sign * draws.normal(0.7 * labels, 1.0)
+        for given, rising in ((labels, sign > 0), (1 - labels, sign < 0)):
+            threshold, slope = fit_threshold(values, given)
+            assert (slope > 0) == rising
+            assert ((slope * (values - threshold) > 0) == given).mean() >= max(given.mean(), 1 - given.mean())
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1, 0], [0, 0, 0, 1]])
+def test_scores_that_tell_nothing_leave_the_commoner_label(labels):
+    threshold, slope = fit_threshold(np.zeros(4), np.array(labels))
+    assert slope > 0
+    assert ((threshold < 0) == np.array(labels)).mean() == 0.75
+
+
 def test_fit_learns_which_label_is_good(tmp_path):
     texts = ["good film", "very good", "bad film", "a terrible film", "film", "unlabelled good"]
     for labels in ([1, 1, 0, 0, 0, IGNORE], [0, 0, 1, 1, 1, IGNORE]):
