@@ -60,13 +60,12 @@ class HeadPlan:
         for parameter in self._unread(find_backbone(model)[1]):
             parameter.requires_grad_(False)
         if self.own:
-            encoder = model.get_encoder() if model.config.is_encoder_decoder else model
-            if self.pooling == "pooler" and not isinstance(getattr(encoder, "pooler", None), nn.Module):
+            if self.pooling == "pooler" and not isinstance(getattr(model, "pooler", None), nn.Module):
                 raise ValueError(
                     f"--model-option pooling=pooler: {model.config.model_type} has no pooler; take cls or mean"
                 )
             return HeadedEncoder(
-                encoder, outputs=self.head.outputs, pooling=self.pooling, hidden=self.hidden, dropout=self.dropout
+                model, outputs=self.head.outputs, pooling=self.pooling, hidden=self.hidden, dropout=self.dropout
             )
         if self.head.kind == MASKED_LM:
             ScoredPositions().attach(model, find_backbone(model)[1])

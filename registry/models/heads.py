@@ -20,18 +20,20 @@ class HeadedEncoder(nn.Module):
     ("bert", "model.encoder"), so that any of those can start from the weights saved here.
 
     Args:
+        model: the bare architecture; of an encoder-decoder the encoder is taken.
         pooling: None for a head on every token; else how token states become one vector a text.
         hidden: width of a hidden layer with ReLU; 0 for none.
     """
 
     def __init__(
-        self, encoder: PreTrainedModel, *, outputs: int, pooling: Pooling | None, hidden: int, dropout: float
+        self, model: PreTrainedModel, *, outputs: int, pooling: Pooling | None, hidden: int, dropout: float
     ) -> None:
         super().__init__()
-        self.config = encoder.config
+        self.config = model.config
         self.pooling = pooling
-        # The encoder of an encoder-decoder stands one level deeper.
-        inside = encoder.config.is_encoder_decoder
+        # The encoder of an encoder-decoder stands one level deeper, and may have a configuration of its own.
+        inside = model.config.is_encoder_decoder
+        encoder = model.get_encoder() if inside else model
         setattr(self, encoder.base_model_prefix, nn.ModuleDict({"encoder": encoder}) if inside else encoder)
         self.encoder_name = f"{encoder.base_model_prefix}.encoder" if inside else encoder.base_model_prefix
         width = output_width(encoder)

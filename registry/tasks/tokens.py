@@ -96,8 +96,16 @@ def room_for(frame: Frame, limits: Limits) -> int:
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text without special tokens, uncut."""
-    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    """Ids of each text without special tokens, uncut.
+
+    What a text itself has of the token that the frame ends with is left out: BART's head reads the state of the end,
+    and would find two. (Split into letters it would not do: a Unigram vocabulary makes it the same token again.)
+    """
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    if end not in frame_of(tokenizer).suffix:
+        return encoded
+    return [[i for i in ids if i != end] if end in ids else ids for ids in encoded]
 
 
 def cut(ids: list[int], room: int, truncation: str) -> list[int]:

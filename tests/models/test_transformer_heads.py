@@ -10,6 +10,8 @@ from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, confi
 from registry.models.heads import HeadedEncoder, pool
 from registry.models.layers import find_backbone
 from registry.models.transformer import Transformer
+from registry.tasks.base import Limits
+from registry.tasks.tokens import encode_texts, pad
 from registry.training.assembly import refuse_unused
 
 STATES = torch.tensor([[[1.0, -5.0], [3.0, -7.0], [100.0, 100.0]], [[2.0, 0.0], [4.0, 1.0], [6.0, -1.0]]])
@@ -94,6 +96,17 @@ def test_the_default_head_follows_the_architecture(architecture, head, own, pool
     _, module = built(Transformer(vocabulary_size=400), config_folder(tmp_path, architecture), head)
     assert isinstance(module, HeadedEncoder) == own
     assert getattr(module, "pooling", None) == pooling
+
+
+@pytest.mark.parametrize("pairs", [None, ["so dull", "it was </s>"]])
+def test_the_end_of_a_text_is_where_the_frame_ends_whatever_the_text_says(pairs, tmp_path):
+    tokenizer, module = built(Transformer(vocabulary_size=400), config_folder(tmp_path, "bart"))
+    encoded = encode_texts(tokenizer, ["a good film", "bad </s> film"], pairs, Limits(32))
+    features = [{"input_ids": ids} for ids in encoded["input_ids"]]
+    with torch.no_grad():
+        together = module(**pad(features, tokenizer))["logits"]
+        alone = torch.cat([module(**pad([one], tokenizer))["logits"] for one in features])
+    torch.testing.assert_close(together, alone)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "opt"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from architectures import SIZES
 from peft import LoraConfig, get_peft_model
+from transformers_small import TEXTS, TWO, built, checkpoint, logits_of
 
 from registry.heads import HEAD_KINDS, MASKED_LM, SEQUENCE_CLASSIFICATION, Head
 from registry.models import get
@@ -84,6 +85,22 @@ def test_default_adapters_reach_every_layer_and_nothing_else(architecture, tmp_p
 
     bench.loss(adapted, bench.batch(bench.comparable())).backward()
     assert all(p.grad is not None for p in adapted.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_tokens_that_were_added_are_saved_under_a_head_of_our_own(architecture, tmp_path):
+    source = checkpoint(tmp_path, architecture)
+    tokenizer = Transformer().tokenizer(source, lambda: ())
+    tokenizer.add_tokens([f"<{i}>" for i in range(len(tokenizer), 402)])
+    tokenizer.save_pretrained(source.path)
+    spec = Transformer(head_hidden=8)
+    tokenizer, module = built(spec, source)
+    assert find_backbone(module)[1].get_input_embeddings().num_embeddings == len(tokenizer) == 402
+    spec.save(module, module.state_dict(), tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    texts = [f"{text} <401>" for text in TEXTS]
+    loaded = spec.load(tmp_path / "saved", TWO).eval()
+    assert torch.equal(logits_of(loaded, tokenizer, texts), logits_of(module, tokenizer, texts))
 
 
 @pytest.mark.parametrize("architecture", [name for name in SIZES if name not in WITHOUT_MASKED_LM])

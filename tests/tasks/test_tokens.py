@@ -65,6 +65,20 @@ def test_padding_follows_the_tokenizers_side(tokenizer: PreTrainedTokenizerBase)
         tokenizer.padding_side = "right"
 
 
+@pytest.mark.parametrize("pairs", [None, ["good </s>", "a"]])
+def test_only_the_frame_has_the_token_of_the_end(
+    any_tokenizer: PreTrainedTokenizerBase, pairs: list[str] | None
+) -> None:
+    frame, end = frame_of(any_tokenizer, pair=pairs is not None), any_tokenizer.eos_token_id
+    ids = encode_texts(any_tokenizer, ["bad </s> film</s>", "</s>"], pairs, Limits(40))["input_ids"]
+    if end in frame.suffix:
+        assert [one.count(end) for one in ids] == [frame.around([]).count(end)] * 2
+        assert len(ids[0]) > frame.size + 2  # the rest of the text is there
+    else:
+        theirs = any_tokenizer(["bad </s> film</s>", "</s>"], pairs)["input_ids"]
+        assert ids == theirs
+
+
 def test_a_frame_of_nothing() -> None:
     from tokenizers_of_all_kinds import gpt2
 
