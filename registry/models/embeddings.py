@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from gensim.models import KeyedVectors
 
 INITIAL_STD = 0.1
 
@@ -36,15 +35,13 @@ def read_vectors(embedding: nn.Embedding, path: str, vocabulary: Mapping[str, in
     Raises:
         ValueError: the file cannot be read, its width is another, or it knows no word.
     """
-    vectors = _open_vectors(path)
-    if vectors.vector_size != embedding.embedding_dim:
-        raise ValueError(
-            f"vectors {path}: {vectors.vector_size} numbers a word, but embedding_size is {embedding.embedding_dim}"
-        )
-    found = {i: key for word, i in vocabulary.items() for key in (word, word.lower())[::-1] if key in vectors}
+    vectors, width = _open_vectors(path, {key for word in vocabulary for key in (word, word.lower())})
+    if width != embedding.embedding_dim:
+        raise ValueError(f"vectors {path}: {width} numbers a word, but embedding_size is {embedding.embedding_dim}")
+    found = {i: vectors[key] for word, i in vocabulary.items() for key in (word.lower(), word) if key in vectors}
     if not found:
         raise ValueError(f"vectors {path}: none of the {len(vocabulary)} words of the vocabulary is in it")
-    rows = torch.tensor(vectors[list(found.values())])
+    rows = torch.from_numpy(np.stack(list(found.values())))
     with torch.no_grad():
         embedding.weight *= rows.std() / INITIAL_STD
         embedding.weight[list(found)] = rows
@@ -59,9 +56,8 @@ def train_vectors(embedding: nn.Embedding, examples: Iterable[Mapping[str, Any]]
     from gensim.models import Word2Vec
 
     sentences = [[str(i) for i in example["input_ids"]] for example in examples]
-    trained = Word2Vec(
-        sentences, vector_size=embedding.embedding_dim, min_count=1, sg=1, window=5, epochs=5, workers=1, seed=seed
-    ).wv
+    width, seed = embedding.embedding_dim, seed % 2**32  # numpy takes no larger one
+    trained = Word2Vec(sentences, vector_size=width, min_count=1, sg=1, window=5, epochs=5, workers=1, seed=seed).wv
     with torch.no_grad():
         embedding.weight[[int(key) for key in trained.index_to_key]] = torch.tensor(trained.vectors)
         if embedding.padding_idx is not None:
@@ -76,21 +72,47 @@ def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
 
 
-def _open_vectors(path: str) -> KeyedVectors:
-    from gensim.models import KeyedVectors
-
-    binary = path.endswith((".bin", ".bin.gz"))
+def _open_vectors(path: str, words: Set[str]) -> tuple[dict[str, np.ndarray], int]:
+    """The vectors of those of the words that a file has, and how many numbers each of its vectors has."""
     try:
-        headless = not binary and len(_first_line(path)) != 2
-        return KeyedVectors.load_word2vec_format(path, binary=binary, no_header=headless, unicode_errors="replace")
+        if not Path(path).is_file():
+            raise ValueError("no such file")
+        return (_from_binary if path.endswith((".bin", ".bin.gz")) else _from_text)(path, words)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"vectors {path}: {' '.join(str(error).split())}") from None
 
 
-def _first_line(path: str) -> Sequence[str]:
+def _from_binary(path: str, words: Set[str]) -> tuple[dict[str, np.ndarray], int]:
+    from gensim.models import KeyedVectors
+
+    vectors = KeyedVectors.load_word2vec_format(path, binary=True, unicode_errors="replace")
+    return {word: vectors[word] for word in words if word in vectors}, vectors.vector_size
+
+
+def _from_text(path: str, words: Set[str]) -> tuple[dict[str, np.ndarray], int]:
+    """A word with its numbers in every line; the word itself may have blanks, as some of glove.840B have.
+
+    A first line of two numbers, as word2vec writes it, tells how many lines follow, and how wide.
+    """
     from gensim import utils
 
-    if not Path(path).is_file():
-        raise ValueError("no such file")
+    found: dict[str, np.ndarray] = {}
     with utils.open(path, "rb") as file:
-        return [field.decode("utf-8", "replace") for field in file.readline().split()]
+        first = file.readline().split()
+        headed = len(first) == 2
+        lines, width = map(int, first) if headed else (None, max(len(first) - 1, 0))
+        if not headed:
+            file.seek(0)
+        number = int(headed)
+        for number, line in enumerate(itertools.islice(file, lines), start=1 + headed):
+            word, *numbers = line.decode("utf-8", "replace").rstrip().rsplit(" ", width)
+            try:
+                if len(numbers) != width:
+                    raise ValueError(f"expected a word and {width} numbers")
+                if word in words and word not in found:
+                    found[word] = np.array(numbers, dtype=np.float32)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+    if headed and number - 1 != lines:
+        raise ValueError(f"{number - 1} words, but its first line says {lines}")
+    return found, width
