@@ -100,7 +100,8 @@ def freeze(module: nn.Module, depths: Mapping[str, int], what: str) -> None:
         what: "encoder" (all but the head), "embeddings", or a number of lowest layers (embeddings included).
 
     Raises:
-        ValueError: `what` is none of these, the model has fewer layers, or nothing below its head.
+        ValueError: `what` is none of these, the model has fewer layers, or nothing below its head, or adapters
+            in the frozen part alone.
     """
     head = max(depths.values(), default=0)
     layers = max(head - 1, 0)
@@ -110,6 +111,9 @@ def freeze(module: nn.Module, depths: Mapping[str, int], what: str) -> None:
     if deepest > layers:
         raise ValueError(f"--freeze {what}: the model has {layers} layers")
     deepest = min(deepest, head - 1)
+    adapters = [depth for name, depth in depths.items() if ".lora_" in name]
+    if adapters and max(adapters) <= deepest:
+        raise ValueError(f"--freeze {what} leaves none of the adapters of --lora-rank to train; leave one of them out")
     frozen = [parameter for name, parameter in module.named_parameters() if depths[name] <= deepest]
     if not frozen:
         raise ValueError(f"--freeze {what}: this model has nothing below its head that could be frozen")

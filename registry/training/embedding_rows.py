@@ -76,7 +76,7 @@ def choose_rows(job: Job, module: nn.Module, accelerator: Accelerator) -> str:
             raise ValueError(f"--embedding-rows used: {problem}; leave it out")
         return f"all rows ({problem})"
     name, embedding = found
-    used = used_rows(job, embedding.num_embeddings)
+    used = used_rows(job, embedding)
     share = float(used.float().mean())
     if share == 1 or (asked == "auto" and share > WORTH):
         return f"all {len(used):,} rows (the training rows use {share:.0%} of them)"
@@ -114,13 +114,16 @@ def word_embedding(module: nn.Module) -> tuple[str, nn.Embedding] | None:
     return next(name for name, part in module.named_modules() if part is embedding), embedding
 
 
-def used_rows(job: Job, entries: int) -> Tensor:
-    """(entries,) bool: ids of the training examples, and special ones."""
+def used_rows(job: Job, embedding: nn.Embedding) -> Tensor:
+    """(entries,) bool: ids of the training examples, special ones, and the row that the model knows as padding."""
+    entries = embedding.num_embeddings
     used = np.zeros(entries, dtype=bool)
     ids = job.encoded["train"].columns["input_ids"].values
     for start in range(0, len(ids), CHUNK):
         used[ids[start : start + CHUNK]] = True
     used[[i for i in job.tokenizer.all_special_ids if i < entries]] = True
+    if embedding.padding_idx is not None:  # a checkpoint's may be another than the tokenizer's
+        used[embedding.padding_idx] = True
     return torch.from_numpy(used)
 
 

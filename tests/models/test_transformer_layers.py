@@ -10,11 +10,13 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, config_folder
 
+from registry.models.adapters import adapted
 from registry.models.base import ModelSource
 from registry.models.bow import bow
 from registry.models.layers import freeze, layer_map, lora_targets
 from registry.models.lexicon import lexicon
 from registry.models.transformer import Transformer
+from registry.options import Adapters
 
 SPEC = Transformer(vocabulary_size=400)
 
@@ -161,6 +163,20 @@ def test_what_cannot_be_frozen_is_named(what, message, tmp_path):
     with pytest.raises(ValueError, match=r"^--freeze") as error:
         freeze(module, depths, what)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("what", "left"), [("encoder", 0), ("2", 0), ("1", 1), ("embeddings", 2)])
+def test_adapters_that_would_all_be_frozen_are_refused(what, left, tmp_path):
+    source = checkpoint(tmp_path)
+    spec = adapted(Transformer(), source, Adapters(lora_rank=2, lora_targets="query"))
+    module = spec.build(TWO, spec.tokenizer(source, lambda: TEXTS), source)
+    if left:
+        freeze(module, spec.layer_map(module), what)
+    else:
+        with pytest.raises(ValueError, match=f"^--freeze {what} leaves none of the adapters of --lora-rank to train; "):
+            freeze(module, spec.layer_map(module), what)
+    trained = [name for name, p in module.named_parameters() if "lora_A" in name and p.requires_grad]
+    assert len(trained) == (left or 2)
 
 
 @pytest.mark.parametrize("what", ["encoder", "embeddings"])

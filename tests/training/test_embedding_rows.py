@@ -119,6 +119,20 @@ def test_it_trains_as_with_all_rows_and_the_others_stay(
         torch.testing.assert_close(saved[name], used[name], atol=0, rtol=0, msg=name)
 
 
+def test_padding_that_only_the_model_knows_is_a_row_like_others(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = BertConfig.from_pretrained(checkpoint, pad_token_id=999)
+    other = checkpoint.parent / "other-padding"
+    AutoModelForSequenceClassification.from_pretrained(checkpoint, config=config).save_pretrained(other)
+    BertTokenizerFast.from_pretrained(checkpoint).save_pretrained(other)
+    job, setup = prepared(checkpoint, tmp_path, monkeypatch, model=str(other), embedding_rows="used")
+    assert 999 not in job.encoded["train"].columns["input_ids"].values
+    embedding = setup.module.get_input_embeddings()
+    assert embedding.places[999] == embedding.padding_idx < embedding.num_embeddings
+    assert np.isfinite(trained(job, setup)).all()
+
+
 def test_decay_is_the_only_difference(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = {}
     for rows in ("used", "all"):
