@@ -5,7 +5,9 @@ seed, frozen parts, adapters, recomputed activations); its loss (`comparable.che
 update, number of updates, the rate of every update, decay, clipping, AdamW; threads and devices. Both
 score validation once before their clock starts, and with their last weights after it has stopped.
 
-Trainer's own: the order of rows, collation, and which tokens are masked (each at the task's rate).
+Trainer's own: the order of rows, collation, which tokens are masked (each at the task's rate), and with several
+processes the mean of their mean losses.
+
 "default" is what a person gets who sets nothing else. "best" turns on what `Trainer` offers for speed and
 needs no other package: bf16 or fp16 where the device is fast in it, batches grouped by length, losses not
 looked at in every step, and on a GPU lengths in multiples of 8 and processes that collate. Left out: compilation.
@@ -155,6 +157,7 @@ def build_trainer(job: Job, *, kind: str, precision: str, directory: Path) -> Pe
         bf16=best and precision == "bf16",
         fp16=best and precision == "fp16",
         train_sampling_strategy="group_by_length" if best else "random",
+        average_tokens_across_devices=False,  # would multiply gradients by the processes: most models' loss is a mean
         logging_nan_inf_filter=not best,
         dataloader_num_workers=min(COLLATING, usable_cores() - 1) if best and on_gpu else 0,
         logging_steps=50,

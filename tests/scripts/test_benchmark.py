@@ -40,9 +40,12 @@ def test_what_is_wrong_is_said_before_anything_is_measured(arguments, message, t
 
 
 @pytest.mark.slow
-def test_a_comparison_is_of_equal_trainings(tmp_path):
-    options = ["--max-updates", "3", "--max-train-rows", "100", "--warmup", "2", "--schedule", "one-cycle"]
-    command = [sys.executable, SCRIPT, "train", *options, "--peers", "default", "--rounds", "1"]
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_comparison_is_of_equal_trainings(processes, tmp_path):
+    options = {"task": "demo", "max_updates": 3, "max_train_rows": 100, "schedule": "one-cycle", "processes": processes}
+    (tmp_path / "cases.yaml").write_text(json.dumps({"one": options}))
+    command = [sys.executable, SCRIPT, "train", "--cases", tmp_path / "cases.yaml", "--peers", "default"]
+    command += ["--rounds", "1"]
     done = subprocess.run([*command, "--output", tmp_path / "x.json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (case,) = json.loads((tmp_path / "x.json").read_text())
