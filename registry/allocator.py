@@ -2,7 +2,7 @@
 
 Training asks for the same again at every update; by default glibc maps every tensor above 32 MiB anew and hands free
 memory back to the system, which then has to clear its pages each time. A service's batches never have the same shape
-twice; freed tensors of one size then lie between kept ones, and memory grows by the hour.
+twice; freed tensors of one size then lie between kept ones, and memory grows by the hour unless it is trimmed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import gc
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 LARGEST = 2**31 - 1
 """mallopt takes an int."""
-MAPPED = 1 << 20
-"""Bytes from which a tensor of a service is mapped alone; smaller ones are reused well."""
+MAPPED = 32 << 20
+"""Bytes from which a tensor of a service is mapped alone, glibc's largest. Mapping costs: at 1 MiB a small encoder
+answered an eighth fewer requests."""
 
 
 def keep_memory() -> bool:
@@ -23,8 +24,17 @@ def keep_memory() -> bool:
 
 
 def return_memory() -> bool:
-    """Let this process give every large tensor back as soon as it is freed; False where the C library is not glibc."""
+    """Let this process give every very large tensor back as soon as it is freed, and the others when it is trimmed.
+
+    False where the C library is not glibc.
+    """
     return _set({MMAP_THRESHOLD: MAPPED})
+
+
+def trim() -> None:
+    """Give the system all pages on which nothing lies, between kept blocks, too; takes milliseconds."""
+    if is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_glibc() -> bool:
@@ -41,8 +51,7 @@ def give_back() -> None:
 
     gc.collect()
     pyarrow.default_memory_pool().release_unused()
-    if is_glibc():
-        ctypes.CDLL(None).malloc_trim(0)
+    trim()
 
 
 def _set(values: dict[int, int]) -> bool:

@@ -237,7 +237,9 @@ class Kernels:
         "auto", "Attention kernels of transformers; flash_attention_2 needs flash-attn and a GPU.", choices=ATTENTION
     )
     gradient_checkpointing: bool = option(False, "Compute activations again in backward: less memory, slower.")
-    compile: bool = option(False, "Compile forward and backward (torch.compile).")
+    compile: bool = option(
+        False, "Compile forward and backward (torch.compile): a minute before the first update, no gain on most CPUs."
+    )
     packing: bool = option(False, "Compute no padding: the texts of a batch in one row, attention kept apart.")
 
 

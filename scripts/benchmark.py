@@ -102,15 +102,15 @@ def _check_output(output: str | None) -> None:
 @friendly
 def serve(run: str, clients: str, seconds: float, requests: int, file: str | None, overload: float, slots: int) -> None:
     """Start serve.py on RUN on this machine, with and without micro-batching, and put load on it."""
-    from registry.benchmarking.service import items_of, measure_offline, measure_overload, measure_service
+    from registry.benchmarking.service import items_of, measure_overload, measure_service, offline_rate
 
     if not all(number.strip().isdecimal() and int(number) > 0 for number in clients.split(",")):
         raise ValueError(f"--clients {clients}: give whole numbers, such as 1,8,64")
     numbers = [int(number) for number in clients.split(",")]
     items = items_of(Path(run), file)
     command = [sys.executable, str(Path(__file__).parent / "serve.py"), run]
-    rows = measure_service(command, items, numbers, seconds=seconds, requests=requests)
-    _show_service(rows, measure_offline(Path(run), items, seconds=seconds))
+    offline = offline_rate(Path(run), items, seconds=seconds / 2)
+    _show_service(measure_service(command, items, numbers, offline, seconds=seconds, requests=requests))
     if overload:
         _show_overload(measure_overload(command, items, slots, calm=seconds, seconds=overload))
 
@@ -130,30 +130,30 @@ def worker(side: str, request: str, answer: str) -> None:
         Path(answer).write_text(json.dumps(found), encoding="utf-8")
 
 
-def _show_service(rows: list[dict[str, Any]], offline: float) -> None:
+def _show_service(rows: list[dict[str, Any]]) -> None:
     lines = []
     for row in rows:
         statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(row["statuses"].items()))
         milliseconds = (f"{1000 * row[name]:.1f}" for name in ("p50", "p99"))
         batching = "on" if row["batching"] else "off"
-        rate, share = f"{row['requests_per_second']:.1f}", f"{row['requests_per_second'] / offline:.0%}"
-        lines.append([batching, str(row["clients"]), rate, share, *milliseconds, statuses])
-    names = ("micro-batching", "clients", "requests/s", "of offline", "p50 ms", "p99 ms", "statuses")
-    _show(f"one text a request, kept connections; offline (predict.py) {offline:.1f} texts/s", names, lines)
+        rate, offline = row["requests_per_second"], row["offline"]
+        rates = (f"{rate:.1f}", f"{offline:.1f}", f"{rate / offline:.0%}")
+        lines.append([batching, str(row["clients"]), *rates, *milliseconds, statuses])
+    names = ("micro-batching", "clients", "requests/s", "offline", "share", "p50 ms", "p99 ms", "statuses")
+    _show("one text a request, kept connections; beside predict.py's texts/s right before and after", names, lines)
 
 
 def _show_overload(found: dict[str, Any]) -> None:
     lines = []
-    for name, megabytes in zip(("limit", "overload"), found["memory"][1:], strict=True):
+    before, limit, middle, end = (f"{megabytes:,.0f}" for megabytes in found["memory"])
+    for name, memory in (("limit", limit), ("overload", f"{middle}, {end}")):
         load = found[name]
         statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(load.statuses.items()))
         milliseconds = (f"{1000 * load.percentile(share):.1f}" for share in (50, 99))
         answers = f"{load.requests_per_second:.1f}"
-        lines.append(
-            [name, str(load.clients), answers, *milliseconds, f"{megabytes:,.0f}", str(load.failures), statuses]
-        )
+        lines.append([name, str(load.clients), answers, *milliseconds, memory, str(load.failures), statuses])
     names = ("", "clients", "answers/s", "p50 ms", "p99 ms", "memory MiB", "broken", "statuses")
-    _show(f"as many clients as slots, then ten times its rate; {found['memory'][0]:,.0f} MiB before", names, lines)
+    _show(f"as many clients as slots, then ten times its rate; {before} MiB before, half-way and end", names, lines)
 
 
 def _show(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

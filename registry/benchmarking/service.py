@@ -10,10 +10,11 @@ import json
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from registry.serving.service import Item
 START_SECONDS = 120.0
 OVERLOAD = 10
 TEXTS = 512
+CHUNK = 1024
+"""Texts that are answered offline between two looks at the clock; predict.py's own chunks are no faster."""
 
 
 def items_of(run: Path, file: str | None) -> list[Item]:
@@ -54,17 +57,30 @@ def items_of(run: Path, file: str | None) -> list[Item]:
 
 
 def measure_service(
-    command: Sequence[str], items: Sequence[Item], clients: Sequence[int], *, seconds: float, requests: int
+    command: Sequence[str],
+    items: Sequence[Item],
+    clients: Sequence[int],
+    offline: Callable[[], float],
+    *,
+    seconds: float,
+    requests: int,
 ) -> list[dict[str, Any]]:
-    """One row for each way of serving and number of clients: requests/s, p50 and p99 (seconds), statuses."""
-    rows = []
+    """One row for each way of serving and number of clients: requests/s, p50 and p99 (seconds), statuses.
+
+    Args:
+        offline: measures the offline rate. Each load has its own, the mean of right before and right after it: a
+            machine that others use, too, is not as fast from one minute to the next.
+    """
+    rows, before = [], offline()
     for batching in (True, False):
         with served([*command, "--batching" if batching else "--no-batching"]) as (address, _):
             for number in clients:
                 bodies = _bodies(items)
                 found = put_load(address, "/predict", bodies, clients=number, requests=requests, seconds=seconds)
+                before, last = offline(), before
                 rows.append(
                     {
+                        "offline": (last + before) / 2,
                         "batching": batching,
                         "clients": number,
                         "requests_per_second": found.requests_per_second,
@@ -86,12 +102,15 @@ def measure_overload(
         calm, seconds: how long it is at its limit, and how long overloaded.
 
     Returns:
-        `limit` and `overload` (`LoadResult`) and the service's resident MiB before, between and after, in `memory`.
+        `limit` and `overload` (`LoadResult`) and the service's resident MiB before, between, in the middle of the
+        overload and after it, in `memory`.
     """
     with served([*command, "--max-requests", str(slots)]) as (address, process):
         memory = [_megabytes(process)]
         limit = put_load(address, "/predict", _bodies(items), clients=slots, requests=MOST_REQUESTS, seconds=calm)
         memory.append(_megabytes(process))
+        middle = threading.Timer(seconds / 2, lambda: memory.append(_megabytes(process)))
+        middle.start()
         overload = put_load(
             address,
             "/predict",
@@ -101,19 +120,24 @@ def measure_overload(
             seconds=seconds,
             rate=OVERLOAD * limit.requests_per_second,
         )
+        middle.join()
         memory.append(_megabytes(process))
     return {"limit": limit, "overload": overload, "memory": memory}
 
 
-def measure_offline(run: Path, items: Sequence[Item], *, seconds: float) -> float:
-    """Texts a second that `predict.py` answers: the same ones again and again, in chunks as it reads them."""
+def offline_rate(run: Path, items: Sequence[Item], *, seconds: float) -> Callable[[], float]:
+    """Measures the texts a second that `predict.py` answers: the same ones again and again, many at a time."""
     loaded = load_run(run)
-    chunk = (list(items) * (1 + 4096 // len(items)))[:4096]
+    chunk = (list(items) * (1 + CHUNK // len(items)))[:CHUNK]
     loaded.predict(chunk[:256])
-    started, answered = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        answered += len(loaded.predict(chunk))
-    return answered / (time.perf_counter() - started)
+
+    def measure() -> float:
+        started, answered = time.perf_counter(), 0
+        while time.perf_counter() - started < seconds:
+            answered += len(loaded.predict(chunk))
+        return answered / (time.perf_counter() - started)
+
+    return measure
 
 
 def _bodies(items: Sequence[Item]) -> list[dict[str, object]]:

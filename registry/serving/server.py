@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
@@ -11,11 +12,15 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from registry.allocator import return_memory
+from registry.allocator import return_memory, trim
 
 SWITCH_INTERVAL = 0.0005
 """Seconds a thread keeps Python's lock at most: the model's thread takes it back between operators, and at the
 default of 0.005 a busy event loop would stretch every forward pass."""
+
+
+TICKS_TO_TRIM = 100
+"""Ten seconds, after which what answers left behind is given back to the system."""
 
 
 class Server(uvicorn.Server):
@@ -34,7 +39,9 @@ class Server(uvicorn.Server):
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether it is time to end; asked ten times a second."""
+        """Whether it is time to end; asked ten times a second. Free memory is trimmed now and then."""
+        if counter % TICKS_TO_TRIM == 0:
+            asyncio.get_running_loop().run_in_executor(None, trim)
         warming = cast("FastAPI", self.config.app).state.serving.warming
         if warming.done():
             self.failure = warming.exception()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry import load_run
-from registry.benchmarking.service import items_of, measure_offline, measure_overload, measure_service, served
+from registry.benchmarking.service import items_of, measure_overload, measure_service, offline_rate, served
 
 SERVE = Path(__file__).parents[2] / "scripts" / "serve.py"
 
@@ -20,7 +20,10 @@ def test_a_served_run_answers_every_request_under_load(make_run, tmp_path):
     lines.write_text("the film was great\n\nthe meal was never good\n")
     texts = items_of(run, str(lines))
     assert texts == ["the film was great", "the meal was never good"]
-    rows = measure_service([sys.executable, str(SERVE), str(run)], texts, [1, 4], seconds=20, requests=40)
+    rates = iter((100.0, 110.0, 130.0, 90.0, 70.0))
+    command = [sys.executable, str(SERVE), str(run)]
+    rows = measure_service(command, texts, [1, 4], lambda: next(rates), seconds=20, requests=40)
+    assert [row["offline"] for row in rows] == [105.0, 120.0, 110.0, 80.0]
     assert [(row["batching"], row["clients"]) for row in rows] == [(True, 1), (True, 4), (False, 1), (False, 4)]
     assert [row["statuses"] for row in rows] == [{200: 40}] * 4
     assert all(0 < row["p50"] <= row["p99"] for row in rows)
@@ -34,7 +37,7 @@ def test_an_overloaded_service_answers_or_refuses(make_run):
     assert set(found["overload"].statuses) == {200, 429}
     assert found["overload"].failures == 0
     assert found["overload"].clients == 40
-    assert len(found["memory"]) == 3
+    assert len(found["memory"]) == 4
     assert min(found["memory"]) > 0
 
 
@@ -45,7 +48,7 @@ def test_a_service_that_does_not_start_says_why():
 
 
 def test_offline_is_a_rate(make_run):
-    assert measure_offline(make_run(), ["a good film", "not bad"], seconds=0.1) > 0
+    assert offline_rate(make_run(), ["a good film", "not bad"], seconds=0.1)() > 0
 
 
 def saved(run: Path, copy: Path, row: dict) -> Path:

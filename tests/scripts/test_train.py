@@ -78,6 +78,32 @@ def test_a_contrast_of_what_is_not_there_is_refused_before_anything_is_written(t
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["demo", "demo-mlm"])
+def test_compiled_training_is_the_same_training(train, task):
+    given = (
+        "--task",
+        task,
+        "--model",
+        "tiny",
+        "--max-updates",
+        12,
+        "--log-every",
+        1,
+        "--precision",
+        "fp32",
+        *SMALL[:6],
+    )
+    losses = []
+    for name in ("plain", "compiled"):
+        more = ("--compile",) if name == "compiled" else ()
+        result = train(*given, "--model-option", "dropout=0", "--output-dir", name, *more)
+        assert result.exit_code == 0, result.output
+        losses.append([line["loss"] for line in read_log(Path(name)) if line["split"] == "train" and "loss" in line])
+    assert len(losses[0]) == 12
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
 def test_the_command_of_the_report_repeats_the_run_and_replaces_nothing(train):
     assert train(*SMALL, "--output-dir", "mine", "--overwrite", "--learning-rate", 3e-3).exit_code == 0
     before = Path("mine/model/model.safetensors").stat().st_mtime_ns
