@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import math
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = ("/", "/health", "/ready", "/docs", "/openapi.json")
 """What answers without an API key: pages without data, and what a load balancer asks."""
+REFUSALS_PER_SECOND, LONGEST_HOLD = 100.0, 1.0
+"""Refusals for want of room are sent at this pace, each after so many seconds at most (its Retry-After): clients that
+ask again at once would cost the others' answers otherwise."""
 OPEN_FOLDER = "/static-offline-docs/"
 
 
@@ -65,7 +70,7 @@ class Gate:
     def __init__(self, app: App, limits: ServingLimits, metrics: ServingMetrics, key: str | None = None) -> None:
         self.app, self.limits, self.metrics = app, limits, metrics
         self._key = key.encode() if key is not None else None
-        self.requests = 0
+        self.requests, self._next_refusal = 0, 0.0
         metrics.in_flight.set_function(lambda: self.requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +86,7 @@ class Gate:
         if scope["method"] != "POST":
             return await self.app(scope, receive, send)
         if self.requests >= self.limits.max_requests:
+            await self._hold()
             return await self._refuse(send, Refused(429, "too many requests at once; try again shortly", 1))
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self.limits.max_bytes:
@@ -90,6 +96,12 @@ class Gate:
             await self.app(scope, receive, send)
         finally:
             self.requests -= 1
+
+    async def _hold(self) -> None:
+        """Wait for the turn of the next refusal."""
+        now = time.monotonic()
+        self._next_refusal = min(max(now, self._next_refusal + 1 / REFUSALS_PER_SECOND), now + LONGEST_HOLD)
+        await asyncio.sleep(self._next_refusal - now)
 
     def _knows(self, headers: dict[bytes, bytes]) -> bool:
         if self._key is None:

@@ -14,6 +14,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+try:
+    from uvloop import run
+except ImportError:  # Windows has none
+    from asyncio import run  # type: ignore[assignment]
+
 MOST_REQUESTS, MOST_SECONDS, MOST_CLIENTS = 1_000_000, 120.0, 4096
 
 
@@ -70,7 +75,7 @@ def put_load(
     if not (0 < requests <= MOST_REQUESTS and 0 < seconds <= MOST_SECONDS and 0 < clients <= MOST_CLIENTS):
         raise ValueError(f"at most {MOST_REQUESTS:,} requests, {MOST_SECONDS:g} seconds and {MOST_CLIENTS:,} clients")
     messages = [_message(host, path, body) for body in bodies]
-    return asyncio.run(_load(host, port, messages, clients, requests, seconds, rate))
+    return run(_load(host, port, messages, clients, requests, seconds, rate))
 
 
 async def _load(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -234,6 +236,26 @@ def test_what_fails_is_logged_without_the_text_that_the_error_quotes(run, caplog
     assert "a request of 1 items failed: KeyError" in caplog.text
     assert "in fail" in caplog.text
     assert "secret diary" not in caplog.text.replace('raise KeyError("a secret diary")', "")
+
+
+def test_refusals_come_at_a_pace_and_no_later_than_they_say(run):
+    app = build_app({"mood": run}, ServingLimits(max_requests=0))
+
+    async def refused() -> list[float]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            started = time.monotonic()
+
+            async def ask() -> float:
+                response = await client.post("/predict", json={"text": "so good"})
+                assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+                return time.monotonic() - started
+
+            return sorted(await asyncio.gather(*(ask() for _ in range(200))))
+
+    seconds = asyncio.run(refused())
+    assert seconds[50] - seconds[0] > 0.4  # a hundred a second
+    assert seconds[0] < seconds[-1] / 2
+    assert seconds[-1] - seconds[0] < 1.5  # and none later than its Retry-After
 
 
 def test_the_interface_is_described(client):
