@@ -39,6 +39,7 @@ def prepared(name: str) -> Any:
         optimizer=optimizer,
         schedule=schedule,
         average=None,
+        validation={},
         **dict.fromkeys(("precision", "control", "groups", "rows", "objective", "updates", "scorer", "total_updates")),
     )
 
