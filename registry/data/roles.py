@@ -96,6 +96,8 @@ class Chooser:
         for role in sorted(self.roles, key=lambda role: role not in self._named):
             left = _left(names, chosen)
             matching = match(names, self._named.get(role) or self.roles[role], asked=role in self._named)
+            if not matching and role not in self._named:  # a person's file for a task whose own columns are others
+                matching = match(names, role)
             found = [name for name in matching if set(_parts(names, name)) <= left and self._same(role, name, names)]
             if len(found) > 1:
                 raise ValueError(f"{where}: {role} could be column {' or '.join(found)}; choose with {flag(role)}")

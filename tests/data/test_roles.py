@@ -57,6 +57,17 @@ def test_test_rows_without_the_named_label_are_unlabelled(tmp_path: Path, caplog
         read(Source(files=given, columns={"label": "star"}), roles=TEXT)
 
 
+def test_a_file_of_ones_own_for_a_task_with_columns_of_its_own(tmp_path: Path) -> None:
+    roles = {"text": "sentence", "label": "label"}
+    given = files(tmp_path, train="text,label\na,5\n", validation="text,sentence,label\na,b,5\n", test="Text\nc\n")
+    raw = read(Source(files=given), roles=roles)
+    assert {split: rows["text"][:] for split, rows in raw.items()} == {
+        "train": ["a"],
+        "validation": ["b"],
+        "test": ["c"],
+    }
+
+
 def test_a_column_has_one_role(tmp_path: Path) -> None:
     given = files(tmp_path, train="sentence,stars\n5,good\n")
     with pytest.raises(ValueError, match=r"train.csv: column 'stars' is taken already; .* choose with --label-column"):
