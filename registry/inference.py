@@ -81,8 +81,11 @@ def infer(
     """
     import torch
 
+    from registry.shelf import Shelf
+
     collate = collate or (lambda features: task.collate(features, tokenizer, key))
     results: list[Reduced] = []
+    shelf = Shelf()
     pending: Mapping[str, Tensor] | None = None
     was_training = model.training
     if was_training:  # telling every part of a model costs a small one as much as answering a short text
@@ -99,11 +102,11 @@ def infer(
                 reduced = task.reduce(outputs, batch, head)
                 # The previous batch is fetched only now, so that a device never waits for the copy.
                 if pending is not None:
-                    results.append(to_numpy(pending))
+                    results.append(to_numpy(shelf.keep(pending)))
                 pending = reduced
                 on_batch(len(indices))
         if pending is not None:
-            results.append(to_numpy(pending))
+            results.append(to_numpy(shelf.keep(pending)))
     finally:
         if was_training:
             model.train()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from registry.heads import Head
 from registry.inference import to_numpy
+from registry.shelf import Shelf
 from registry.tasks.base import Batch, Metrics, Task
 
 
@@ -26,6 +27,7 @@ class TrainWindow:
         self._loss = torch.zeros((), dtype=torch.float32, device=device)
         self._count = 0.0
         self._reduced: list[dict[str, Tensor]] = []
+        self._shelf = Shelf()
 
     def add(self, outputs: Mapping[str, Any], batch: Batch, loss: Tensor, count: float) -> None:
         """Keep one micro-batch: its summed loss and what `task.reduce` keeps of its outputs."""
@@ -34,8 +36,7 @@ class TrainWindow:
         if count:
             with torch.no_grad():
                 reduced = self.task.reduce(outputs, batch, self.head)
-            # What passes through unchanged from the model would keep the whole graph alive.
-            self._reduced.append({name: value.detach() for name, value in reduced.items()})
+            self._reduced.append(self._shelf.keep(reduced))
 
     @property
     def loss(self) -> Tensor:
@@ -53,6 +54,7 @@ class TrainWindow:
         """Reduced batches of this process since the last call, on the CPU."""
         taken = [to_numpy(reduced) for reduced in self._reduced]
         self._reduced.clear()
+        self._shelf = Shelf()
         return taken
 
     def mark(self) -> tuple[Tensor, float, int]:
@@ -84,4 +86,4 @@ class TrainWindow:
         for key in sorted(tensors.keys() - {"loss", "count"}):
             number, _, name = key.partition(".")
             batches.setdefault(number, {})[name] = tensors[key].to(self._loss.device)
-        self._reduced = list(batches.values())
+        self._reduced = [self._shelf.keep(reduced) for reduced in batches.values()]
