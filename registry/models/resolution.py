@@ -29,7 +29,8 @@ def resolve_model(
     source = ModelSource(revision=revision, from_scratch=from_scratch, trust_remote_code=trust_remote_code)
     if name in models.REGISTRY:
         spec = models.get(name)
-        source = dataclasses.replace(source, path=spec.checkpoint)
+        known = bool(spec.checkpoint) and from_scratch and _is_architecture(name)
+        source = dataclasses.replace(source, path=name if known else spec.checkpoint)  # "gpt2" needs no network
     elif (Path(name) / "run.json").is_file():
         spec = _spec_of_run(Path(name))
         source = dataclasses.replace(source, path=str(Path(name) / "model"))

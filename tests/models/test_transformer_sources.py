@@ -54,6 +54,15 @@ def test_an_architectures_name_needs_no_files():
     assert tokenizer.model_input_names == ["input_ids", "attention_mask"]
 
 
+def test_a_short_name_that_is_an_architecture_needs_no_files_from_scratch_either():
+    spec, source = models.resolve_model("gpt2", from_scratch=True)
+    assert source.path == "gpt2"
+    assert spec.defaults == FROM_SCRATCH
+    spec = with_options(spec, {"n_layer": "1", "n_embd": "16", "n_head": "2", "vocabulary_size": "300"})
+    _, module = built(spec, source)
+    assert len(module.transformer.h) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
