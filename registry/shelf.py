@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 20
-"""Bytes of a block: predictions of about a thousand batches."""
+SMALLEST, LARGEST = 1 << 12, 1 << 20
+"""Bytes of a block: each is twice the one before; one answer takes little, and a thousand batches take few blocks."""
 ALIGNMENT = 64
 
 
@@ -32,7 +32,8 @@ class Shelf:
     def _copy(self, value: Tensor) -> Tensor:
         start, self._used = self._used, self._used + -(-value.nbytes // ALIGNMENT) * ALIGNMENT
         if self._used > len(self._block):
-            self._block = torch.empty(max(BLOCK, self._used - start), dtype=torch.uint8)
             start, self._used = 0, self._used - start
+            size = min(max(2 * len(self._block), SMALLEST), LARGEST)
+            self._block = torch.empty(max(size, self._used), dtype=torch.uint8)
         place = self._block[start : start + value.nbytes].view(value.dtype).view(value.shape)
         return place.copy_(value.detach())

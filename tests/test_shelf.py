@@ -2,7 +2,7 @@
 
 import torch
 
-from registry.shelf import BLOCK, Shelf
+from registry.shelf import LARGEST, SMALLEST, Shelf
 
 
 def storages(kept):
@@ -37,14 +37,16 @@ def test_batches_share_blocks():
     kept = [
         shelf.keep({"row": torch.arange(32) + 32 * i, "scores": torch.full((32, 2), float(i))}) for i in range(5000)
     ]
-    assert len(storages(kept)) <= 5000 * (32 * 8 + 32 * 2 * 4) / BLOCK + 1
+    sizes = sorted(kept[i]["row"].untyped_storage().nbytes() for i in range(5000))
+    assert (sizes[0], sizes[-1]) == (SMALLEST, LARGEST)
+    assert len(storages(kept)) <= 5000 * (32 * 8 + 32 * 2 * 4) / LARGEST + 10
     assert all(torch.equal(batch["row"], torch.arange(32) + 32 * i) for i, batch in enumerate(kept))
     assert all(torch.equal(batch["scores"], torch.full((32, 2), float(i))) for i, batch in enumerate(kept))
 
 
 def test_what_no_block_holds_gets_one_of_its_own():
     shelf = Shelf()
-    large, small = torch.randn(BLOCK), torch.randn(3)
+    large, small = torch.randn(LARGEST), torch.randn(3)
     kept = shelf.keep({"large": large, "small": small})
     assert torch.equal(kept["large"], large)
     assert torch.equal(kept["small"], small)

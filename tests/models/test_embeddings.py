@@ -47,7 +47,22 @@ def test_a_word_may_have_blanks(tmp_path, header):
     assert embedding.weight[[1, 2, 4]].tolist() == torch.tensor([[1, 2], [5, 6], [0.1, 0.2]]).tolist()
 
 
-def test_faults_of_a_vector_file_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("good 1.0 x\n", r"line 1: could not convert string to float: 'x'"),
+        ("good 1.0 2.0\nbad 1.0\n", r"line 2: expected a word and 2 numbers"),
+        ("3 2\ngood 1.0 2.0\nbad 1.0 2.0\n", r"2 words, but its first line says 3"),
+    ],
+)
+def test_a_broken_vector_file_is_named_with_its_fault(tmp_path, text, message):
+    path = tmp_path / "broken.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"vectors .*broken\.txt: {message}"):
+        read_vectors(random_embedding(4, 2, padding=0), str(path), VOCABULARY)
+
+
+def test_a_vector_file_that_does_not_fit_is_refused(tmp_path):
     path = write(tmp_path / "v.txt", "glove")
     with pytest.raises(ValueError, match="2 numbers a word, but embedding_size is 3"):
         read_vectors(random_embedding(4, 3, padding=0), path, VOCABULARY)
@@ -55,18 +70,9 @@ def test_faults_of_a_vector_file_are_named(tmp_path):
         read_vectors(random_embedding(2, 2, padding=0), path, {"x": 0, "y": 1})
     with pytest.raises(ValueError, match=r"missing\.txt: no such file"):
         read_vectors(random_embedding(2, 2, padding=0), str(tmp_path / "missing.txt"), VOCABULARY)
-    (tmp_path / "broken.txt").write_text("good 1.0 x\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"vectors .*broken\.txt: line 1: could not convert string to float: 'x'"):
-        read_vectors(random_embedding(4, 2, padding=0), str(tmp_path / "broken.txt"), VOCABULARY)
-    (tmp_path / "broken.txt").write_text("good 1.0 2.0\nbad 1.0\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"vectors .*broken\.txt: line 2: expected a word and 2 numbers"):
-        read_vectors(random_embedding(4, 2, padding=0), str(tmp_path / "broken.txt"), VOCABULARY)
-    (tmp_path / "broken.txt").write_text("3 2\ngood 1.0 2.0\nbad 1.0 2.0\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"vectors .*broken\.txt: 2 words, but its first line says 3"):
-        read_vectors(random_embedding(4, 2, padding=0), str(tmp_path / "broken.txt"), VOCABULARY)
-    (tmp_path / "broken.txt").write_text("", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="0 numbers a word, but embedding_size is 2"):
-        read_vectors(random_embedding(4, 2, padding=0), str(tmp_path / "broken.txt"), VOCABULARY)
+        read_vectors(random_embedding(4, 2, padding=0), str(tmp_path / "empty.txt"), VOCABULARY)
 
 
 def test_word2vec_brings_words_of_one_context_together_and_repeats_itself():
