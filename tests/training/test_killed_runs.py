@@ -62,7 +62,7 @@ def test_killed_it_ends_the_same(tmp_path):
         pytest.param((), id="plain"),
         pytest.param(("--precision", "bf16"), id="bf16"),
         pytest.param(MASKING, id="masking"),
-        pytest.param(("--ema-decay", "0.9"), id="averaged"),
+        pytest.param(("--ema-decay", "0.9", "--learning-rate", "0.003"), id="averaged"),
         pytest.param(("--best-metric", "accuracy", "--patience", "2"), id="patient"),
         pytest.param(("--task", "demo-ner", "--model", "bilstm"), id="recurrent"),
         pytest.param(("--lora-rank", "4", "--merge-adapter"), id="merged-adapter"),
