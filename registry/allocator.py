@@ -2,13 +2,15 @@
 
 Training asks for the same again at every update; by default glibc maps every tensor above 32 MiB anew and hands free
 memory back to the system, which then has to clear its pages each time. A service's batches never have the same shape
-twice; freed tensors of one size then lie between kept ones, and memory grows by the hour unless it is trimmed.
+twice; freed tensors of one size then lie between kept ones, and memory grows by the hour unless it is trimmed. Training
+on texts of many lengths is trimmed, too, but seldom.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import time
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 LARGEST = 2**31 - 1
@@ -35,6 +37,19 @@ def trim() -> None:
     """Give the system all pages on which nothing lies, between kept blocks, too; takes milliseconds."""
     if is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class SeldomTrim:
+    """Trims when it is asked to, but at most once in so many seconds."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self.seconds = seconds
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last >= self.seconds:
+            trim()
+            self._last = time.monotonic()
 
 
 def is_glibc() -> bool:

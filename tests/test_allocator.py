@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from registry import allocator
+
 GLIBC = platform.libc_ver()[0] == "glibc"
 GROWTH = """
 import random, sys, psutil
@@ -34,3 +36,13 @@ def run(code: str, *arguments: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True, timeout=60
     ).stdout
+
+
+def test_it_trims_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, trims = [100.0], []
+    monkeypatch.setattr(allocator.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(allocator, "trim", lambda: trims.append(clock[0]))
+    seldom = allocator.SeldomTrim(60.0)
+    for clock[0] in (101.0, 159.0, 160.0, 161.0, 219.0, 221.0):
+        seldom()
+    assert trims == [160.0, 221.0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from registry.allocator import SeldomTrim
 from registry.inference import Interrupted
 from registry.run_directory import RunDirectory, interrupt_run, save_model
 from registry.run_log import RunLog, flat_values
@@ -76,6 +77,7 @@ class Progress:
         self.log = RunLog(directory.path, state.logged, self._trackers()) if self.main else None
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
         self.watch = FiniteWatch()
+        self.trim = SeldomTrim()
         self.interruption = Interruption(directory.path / "STOP")
         self.metric, self.minimize = selecting_metric(job)
         self._every_updates, self._every_seconds = interval(job.options.checkpoints.checkpoint_every)
@@ -249,6 +251,7 @@ class Progress:
         self.write("train", values)
         shown = {"loss": values["loss"], "lr": values["learning_rate"], "samples/s": values["samples_per_second"]}
         self.display.update(state.update, self.setup.total_updates, shown)
+        self.trim()
 
     def _save(self) -> None:
         """Write a checkpoint, if there is anything to train; where the disk refuses it, the older ones stay."""
