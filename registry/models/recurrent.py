@@ -56,7 +56,8 @@ bilstm_crf = Recurrent(
     bidirectional=True,
     crf=True,
     lowercase=False,
-    dropout=0.5,
+    vectors="word2vec",
+    dropout=0.25,
     heads=(TOKEN_CLASSIFICATION,),
     defaults={**DEFAULTS, "epochs": 10},
 )
