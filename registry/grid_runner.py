@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import queue
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from registry.grids import Cell, prerequisites
 from registry.run_directory import FINISHED, RunDirectory
@@ -33,6 +37,43 @@ class Outcome:
     reason: str = ""
 
 
+class Launched:
+    """The launchers that are running, which can be stopped together."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+
+    def wait(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+        """Exit code of the command, which prints to the log; -1 where all was stopped before it began."""
+        with log.open("wb") as output:
+            with self._lock:
+                if self.stopped:
+                    return -1
+                process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+                self._running.add(process)
+            code = process.wait()
+            self._running.discard(process)
+        return code
+
+    def stop(self) -> None:
+        """Ask everything that runs to save and leave, begin nothing else, and wait until it has left.
+
+        The children of a launcher are asked: it would die of the signal and leave them behind.
+        """
+        with self._lock:
+            self.stopped = True
+            running = [*self._running]
+        for process in running:
+            with suppress(psutil.NoSuchProcess):
+                launcher = psutil.Process(process.pid)
+                for asked in launcher.children() or [launcher]:
+                    asked.terminate()
+        for process in running:
+            process.wait()
+
+
 @dataclass(frozen=True)
 class Runner:
     """Where cells are run and how.
@@ -46,9 +87,13 @@ class Runner:
     output: Path
     launch: Sequence[str]
     devices: Sequence[str | None] = (None,)
+    _launched: Launched = field(default_factory=Launched, init=False, repr=False, compare=False)
 
     def run(self, cells: Sequence[Cell], report: Callable[[Outcome], None]) -> list[Outcome]:
-        """Run every cell, those that others start from first; `report` hears of each as it ends."""
+        """Run every cell, those that others start from first; `report` hears of each as it ends.
+
+        An exception in the main thread, such as KeyboardInterrupt, asks the runs to save and leave before it goes on.
+        """
         first = {outcome.cell.slug: outcome for outcome in self._run_all(prerequisites(cells), {}, report)}
         return self._run_all(cells, first, report)
 
@@ -74,7 +119,8 @@ class Runner:
                 outcome = self._run_one(cell, first.get(cell.after.slug) if cell.after else None, device)
             finally:
                 free.put(device)
-            report(outcome)
+            if not self._launched.stopped:
+                report(outcome)
             return outcome
 
         with ThreadPoolExecutor(len(self.devices)) as pool:
@@ -83,6 +129,7 @@ class Runner:
                 return [future.result() for future in waiting]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
+                self._launched.stop()
                 raise
 
     def _run_one(self, cell: Cell, before: Outcome | None, device: str | None) -> Outcome:
@@ -98,8 +145,7 @@ class Runner:
         environment = {**os.environ, **({} if device is None else {"CUDA_VISIBLE_DEVICES": device})}
         command = [*self.launch, "--config", str(config), "--output-dir", str(directory)]
         started = time.monotonic()
-        with log.open("w", encoding="utf-8") as output:
-            code = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT).returncode
+        code = self._launched.wait(command, environment, log)
         seconds = time.monotonic() - started
         if code == 0 and finished(directory):
             return Outcome(cell, directory, DONE, seconds)

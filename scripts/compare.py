@@ -7,6 +7,7 @@ python scripts/compare.py runs/sst2-tiny-1 runs/sst2-bilstm-1
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,8 @@ def main(runs: tuple[str, ...], **options: Any) -> None:
     """Train the runs of a grid that are not finished yet and compare all of them, or compare RUNS.
 
     Writes table.md, table.csv, table.tex, epochs.md, plots/ and comparison.html. A grid can be given again at any
-    time: finished runs are kept, interrupted ones continue, one that fails disturbs no other.
+    time: finished runs are kept, interrupted ones continue, one that fails disturbs no other. Asked to stop
+    (SIGTERM, SIGUSR1, Ctrl-C), it lets the runs that have begun save themselves and leaves with exit code 75.
     """
     if runs:
         flags = {str(item.name): item.opts[0] for item in click.get_current_context().command.params}
@@ -96,13 +98,14 @@ def read_options(options: dict[str, Any]) -> Grid:
 
 
 def run_grid(grid: Grid, options: dict[str, Any]) -> int:
-    """Run what is not finished, compare everything that is; 1 where a run failed."""
+    """Run what is not finished, compare everything that is; 1 where a run failed, 75 where it was asked to stop."""
     from rich.console import Console
 
     from registry import tasks
     from registry.grid_runner import FAILED, Runner
     from registry.grids import expand, prerequisites
     from registry.plugins import load_plugin_file
+    from registry.training.interruption import REQUEUE
 
     name = Path(options["grid_file"]).stem if options["grid_file"] else "-".join([listed(options["tasks"])[0], "grid"])
     output = Path(options["output_dir"] or f"comparisons/{name}")
@@ -119,7 +122,13 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
             console.print(f"{runner.state(cell):10} {cell.title}", markup=False)
         return 0
     console.print(f"{len(cells)} runs in {output}", markup=False)
-    outcomes = runner.run(cells, lambda outcome: console.print(outcome_line(outcome), markup=False, soft_wrap=True))
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # as Ctrl-C
+        signal.signal(number, signal.default_int_handler)
+    try:
+        outcomes = runner.run(cells, lambda outcome: console.print(outcome_line(outcome), markup=False, soft_wrap=True))
+    except KeyboardInterrupt:
+        click.echo("asked to stop: runs that had begun are saved; the same command goes on", err=True)
+        return REQUEUE
     compared = [compared_cell(outcome) for outcome in outcomes if outcome.state != FAILED]
     failures = [(outcome.cell.title, outcome.reason) for outcome in outcomes if outcome.state == FAILED]
     comparison = build(compared, options, grid.evaluate_on, plugin_files, grid.title or name, grid.note, failures)

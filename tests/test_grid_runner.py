@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +91,34 @@ def test_every_device_is_used(runner: Runner, tmp_path: Path) -> None:
     outcomes, _ = run(wide, cells(seeds=list(range(6))))
     used = {json.loads((o.directory / "metrics.json").read_text())["device"] for o in outcomes}
     assert used == {"0", "1"}
+
+
+def test_asked_to_stop_the_run_saves_first_and_the_rest_does_not_begin(tmp_path: Path) -> None:
+    launcher, script = tmp_path / "launcher.py", tmp_path / "train.py"
+    launcher.write_text("import subprocess, sys\nsys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))\n")
+    script.write_text(
+        "import pathlib, signal, sys, time\n"
+        "run = pathlib.Path(sys.argv[4])\n"
+        "run.mkdir(parents=True)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), (run / 'saved').touch(), sys.exit(75)))\n"
+        "(run / 'begun').touch()\n"
+        "time.sleep(60)\n"
+    )
+    runner = Runner(tmp_path / "out", [sys.executable, str(launcher), str(script)])
+    first, second = cells(seeds=[1, 2])
+
+    def interrupt() -> None:
+        while not (runner.directory(first) / "begun").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    reported: list[Outcome] = []
+    with pytest.raises(KeyboardInterrupt):
+        runner.run([first, second], reported.append)
+    assert (runner.directory(first) / "saved").exists()
+    assert not runner.directory(second).exists()
+    assert not reported
 
 
 def test_last_words_prefer_the_error(tmp_path: Path) -> None:
