@@ -60,7 +60,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         "sentence-transformers/all-MiniLM-L6-v2",
         "bert",
         "MiniLM: 6 layers, 384 wide, English in lower case.",
-        {"learning_rate": 5e-5},
+        {"learning_rate": 1e-4},
     ),
     "mobilebert": Checkpoint("google/mobilebert-uncased", "mobilebert", "MobileBERT: 24 thin layers, English."),
     "modernbert-base": Checkpoint("answerdotai/ModernBERT-base", "modernbert", "ModernBERT base, English."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 FINE_TUNING: dict[str, dict[str, Any]] = {
@@ -15,7 +16,7 @@ FINE_TUNING: dict[str, dict[str, Any]] = {
     "xlm-roberta": {"learning_rate": 2e-5, "warmup": 0.06},
     # Lan et al. 2020
     "albert": {"learning_rate": 2e-5, "warmup": 0.06},
-    # Clark et al. 2020; small models learn best at 3e-4
+    # Clark et al. 2020
     "electra": {"learning_rate": 1e-4, "warmup": 0.1, "weight_decay": 0.0, "layer_decay": 0.8},
     # Jiang et al. 2020
     "convbert": {"learning_rate": 1e-4, "warmup": 0.1, "layer_decay": 0.8},
@@ -47,6 +48,15 @@ FINE_TUNING: dict[str, dict[str, Any]] = {
 }
 """model_type of transformers -> option values by name."""
 
+NARROW_BELOW = 512
+NARROW: dict[str, dict[str, Any]] = {
+    # Turc et al. 2019 tuned small BERTs over 3e-5 to 3e-4; for the rate of 6 layers of 384 see README, "Measured"
+    "bert": {"learning_rate": 1e-4},
+    # Clark et al. 2020
+    "electra": {"learning_rate": 3e-4},
+}
+"""What encoders of a `hidden_size` below that want instead: they learn best at higher rates."""
+
 WITHOUT_MASKED_LM = ("gpt2", "opt", "t5", "mt5")
 """Architectures that were not made to fill masked positions: transformers has no such head for them."""
 
@@ -57,3 +67,10 @@ REFUSED = {
 
 FROM_SCRATCH: dict[str, Any] = {"learning_rate": 5e-4, "warmup": 0.1}
 """For random weights, which are far from anything that a small rate could reach."""
+
+
+def fine_tuning(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings recommended for a checkpoint whose `config.json` holds these values; none for unknown architectures."""
+    kind, width = str(config.get("model_type")), config.get("hidden_size")
+    narrow = isinstance(width, int) and width < NARROW_BELOW
+    return {**FINE_TUNING.get(kind, {}), **(NARROW.get(kind, {}) if narrow else {})}

@@ -128,7 +128,7 @@ class Transformer(ModelSpec):
 
     def for_source(self, source: ModelSource) -> Transformer:
         """The spec with the settings recommended for random weights, or for the checkpoint's architecture."""
-        from registry.models.families import FINE_TUNING, FROM_SCRATCH
+        from registry.models.families import FROM_SCRATCH, fine_tuning
 
         if not source.path:
             return self
@@ -136,8 +136,7 @@ class Transformer(ModelSpec):
             return dataclasses.replace(self, defaults=FROM_SCRATCH)
         if self.checkpoint or self.architecture:
             return self
-        kind = read_values(source).get("model_type", "")
-        return dataclasses.replace(self, defaults=FINE_TUNING.get(kind, {}))
+        return dataclasses.replace(self, defaults=fine_tuning(read_values(source)))
 
     def continue_from(self, directory: Path) -> Transformer:
         """The spec without what a model is born with: sizes and vocabulary are those of the directory."""

@@ -27,7 +27,7 @@ def test_minilm_keeps_its_pretrained_weights():
     spec, source = models.resolve_model(str(folder))
     tokenizer, module = built(spec, source)
     raw = AutoModel.from_pretrained(folder, dtype=torch.float32)
-    assert spec.defaults["learning_rate"] == 3e-5
+    assert spec.defaults["learning_rate"] == 1e-4
     assert tokenizer.model_max_length == 512
     assert {p.dtype for p in module.parameters()} == {torch.float32}
     assert torch.equal(module.bert.encoder.layer[5].output.dense.weight, raw.encoder.layer[5].output.dense.weight)

@@ -15,7 +15,7 @@ from transformers_small import MASKS, TEXTS, TWO, built, checkpoint, config_fold
 from registry import models
 from registry.models.base import ModelSource
 from registry.models.checkpoints import CHECKPOINTS
-from registry.models.families import FINE_TUNING, FROM_SCRATCH
+from registry.models.families import FINE_TUNING, FROM_SCRATCH, fine_tuning
 from registry.models.resolution import registered_name
 from registry.models.tokenizer_training import train_tokenizer
 from registry.models.tokenizers import given_tokenizer
@@ -37,9 +37,26 @@ def test_a_directory_gets_its_familys_settings(tmp_path):
     path = checkpoint(tmp_path, "electra").path
     spec, source = models.resolve_model(path, revision="v1")
     assert isinstance(spec, Transformer)
-    assert spec.defaults == FINE_TUNING["electra"]
+    assert spec.defaults == {**FINE_TUNING["electra"], "learning_rate": 3e-4}
     assert source == ModelSource(path=path, revision="v1")
     assert registered_name(path) == "transformer"
+
+
+@pytest.mark.parametrize(
+    ("config", "rate"),
+    [
+        ({"model_type": "bert", "hidden_size": 768}, 3e-5),
+        ({"model_type": "bert", "hidden_size": 384}, 1e-4),
+        ({"model_type": "electra", "hidden_size": 256}, 3e-4),
+        ({"model_type": "roberta", "hidden_size": 384}, 2e-5),
+    ],
+)
+def test_narrow_encoders_want_higher_rates(config, rate):
+    assert fine_tuning(config) == {**FINE_TUNING[config["model_type"]], "learning_rate": rate}
+
+
+def test_an_unknown_architecture_gets_no_settings():
+    assert fine_tuning({"model_type": "mine", "hidden_size": 64}) == {}
 
 
 def test_an_architectures_name_needs_no_files():
@@ -107,7 +124,7 @@ def test_a_masked_lm_run_is_trained_further_on_another_task(tmp_path):
     spec, source = models.resolve_model(run)
     again, classifier = built(spec, source)
     assert registered_name(run) == "transformer"
-    assert spec.defaults == FINE_TUNING["bert"]
+    assert spec.defaults == fine_tuning({"model_type": "bert", "hidden_size": 32})
     assert again.get_vocab() == tokenizer.get_vocab()
     trained = module.state_dict()
     kept = [name for name in classifier.state_dict() if name.startswith(("bert.embeddings", "bert.encoder"))]
