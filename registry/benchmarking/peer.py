@@ -41,8 +41,8 @@ from registry.training.kernels import checkpoint_activations
 from registry.training.peak_memory import forget_peak, peak_memory_mb
 from registry.training.plan import UpdatePlan
 from registry.training.processor import usable_cores
-from registry.training.progress import selecting_metric
 from registry.training.schedules import build_schedule, warmup_updates
+from registry.training.selection import Selection
 from registry.training.setup import build_module, build_scorer
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def train_with_trainer(job: Job, *, kind: str, precision: str, directory: Path) 
     outcome = trainer.train()  # ends with the mean loss read from the device: all updates are made then
     seconds, peak = time.perf_counter() - clock.started, peak_memory_mb(device)
     metrics, _ = scorer.score(model, job.encoded["validation"])
-    name, _ = selecting_metric(job)
+    name = Selection.of(job).metric
     examples = _examples_seen(job, outcome.global_step)
     trainer.accelerator.end_training()
     return {

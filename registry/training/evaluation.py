@@ -76,10 +76,3 @@ class Scorer:
             reduced = reduced[:-1]
         joined = self.task.join(self.control.gather(reduced))
         return self.task.metrics(joined, self.head), joined
-
-
-def better(value: float, best: float | None, minimize: bool) -> bool:
-    """Whether a metric is strictly better than the best so far; NaN never is."""
-    if value != value:
-        return False
-    return best is None or (value < best if minimize else value > best)

@@ -13,9 +13,8 @@ from torch import Tensor
 from registry.allocator import SeldomTrim
 from registry.inference import Interrupted
 from registry.run_directory import RunDirectory, interrupt_run, save_model
-from registry.run_log import RunLog, flat_values
+from registry.run_log import RunLog
 from registry.tasks.base import Metrics
-from registry.tasks.measures import LESS_IS_BETTER
 from registry.trackers import open_trackers
 from registry.training.alarm import FiniteWatch
 from registry.training.assembly import Job
@@ -23,12 +22,12 @@ from registry.training.batches import Update
 from registry.training.checkpoints import Checkpoints
 from registry.training.engine_state import weight_norm
 from registry.training.engines import gathered_state
-from registry.training.evaluation import better
 from registry.training.fsdp import piece
 from registry.training.interruption import Interruption
 from registry.training.lock import RunLock
 from registry.training.peak_memory import forget_peak
 from registry.training.resuming import interval, restore, write_checkpoint
+from registry.training.selection import Selection
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 from registry.training.window import TrainWindow
@@ -79,7 +78,7 @@ class Progress:
         self.watch = FiniteWatch()
         self.trim = SeldomTrim()
         self.interruption = Interruption(directory.path / "STOP")
-        self.metric, self.minimize = selecting_metric(job)
+        self.selection = Selection.of(job)
         self._every_updates, self._every_seconds = interval(job.options.checkpoints.checkpoint_every)
         self._saved_at, self._since = time.monotonic(), time.perf_counter()
         self.interruption.listen()
@@ -213,7 +212,8 @@ class Progress:
         self.write("train", {name: value for name, value in trained.items() if name != "loss"})
         if self.log is not None and self.job.options.logging.histograms:
             self.log.write_histograms(self.state.update, self.setup.module)
-        is_best = self.state.update > 0 and self._select(scores["validation"])
+        patience = self.job.options.evaluation.patience
+        is_best = self.state.update > 0 and self.selection.is_best(self.state, scores["validation"], patience)
         for split, metrics in scores.items():
             self.write(split, metrics)
             self.display.evaluation(split, self.state.update, metrics, is_best and split == "validation")
@@ -222,20 +222,6 @@ class Progress:
             if self.main:
                 save_model(self.directory, self.job.spec, self.setup.module, weights, self.job.tokenizer)
         self.state.evaluated = self.state.update
-
-    def _select(self, metrics: Metrics) -> bool:
-        """Remember the value if it is the best so far, and count what patience counts."""
-        state, values = self.state, dict(flat_values(metrics))
-        if self.metric not in values:
-            raise ValueError(f"--best-metric {self.metric}: validation has {', '.join(sorted(values))}")
-        value = values[self.metric]
-        if value is not None and better(value, state.best, self.minimize):  # None: undefined on this split
-            state.best, state.best_update, state.stale = float(value), state.update, 0
-            return True
-        state.stale += 1
-        patience = self.job.options.evaluation.patience
-        state.stopped_early = patience is not None and state.stale >= patience
-        return False
 
     def _log_training(self, grad_norm: Tensor | float | None) -> None:
         self._settle()
@@ -306,10 +292,3 @@ class Progress:
         now = time.perf_counter()
         self.state.seconds += now - self._since
         self._since = now
-
-
-def selecting_metric(job: Job) -> tuple[str, bool]:
-    """(name, whether less is better) of the metric that selects the best weights."""
-    own, minimize = job.task.selecting(job.head)
-    asked = job.options.evaluation.best_metric
-    return (own, minimize) if asked in (None, own) else (asked, asked in LESS_IS_BETTER)

@@ -186,8 +186,8 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
         progress.sync()
         record_results(
             directory,
-            primary_metric=progress.metric,
-            minimize=progress.minimize,
+            primary_metric=progress.selection.metric,
+            minimize=progress.selection.minimize,
             engine=describe_engine(accelerator),
             precision=setup.precision.name,
             checks=job.prepared.checks,

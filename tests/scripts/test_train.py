@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
@@ -13,7 +12,6 @@ from registry.reports.comparison_table import to_markdown
 from registry.reports.run_record import read_run
 from registry.run_log import read_log
 from registry.training.interruption import Interruption
-from registry.training.progress import selecting_metric
 
 SMALL = ("--max-train-rows", 256, "--max-validation-rows", 64, "--max-test-rows", 64, "--epochs", 1)
 
@@ -168,22 +166,6 @@ def test_an_estimate_counts_memory_and_time_and_leaves_nothing(train):
     assert mebibytes["speed"] > 0
     assert re.fullmatch(r"\d+:\d\d:\d\d", said["an epoch"])
     assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("asked", "found"),
-    [
-        (None, ("wer", True)),
-        ("wer", ("wer", True)),
-        ("ece", ("ece", True)),
-        ("loss", ("loss", True)),
-        ("f1", ("f1", False)),
-    ],
-)
-def test_which_way_a_metric_selects(asked, found):
-    task = SimpleNamespace(selecting=lambda head: ("wer", True))
-    job = SimpleNamespace(task=task, head=None, options=SimpleNamespace(evaluation=SimpleNamespace(best_metric=asked)))
-    assert selecting_metric(job) == found
 
 
 def test_patience_and_the_selecting_metric(train):
