@@ -66,12 +66,18 @@ class Launched:
             self.stopped = True
             running = [*self._running]
         for process in running:
-            with suppress(psutil.NoSuchProcess):
-                launcher = psutil.Process(process.pid)
-                for asked in launcher.children() or [launcher]:
+            for asked in _children(process.pid) or [process]:
+                with suppress(psutil.NoSuchProcess):
                     asked.terminate()
         for process in running:
             process.wait()
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children()
+    except psutil.NoSuchProcess:
+        return []
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from registry.models.families import NARROW
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -49,7 +51,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     ),
     "distilroberta-base": Checkpoint("distilbert/distilroberta-base", "roberta", "Half of RoBERTa's layers, English."),
     "electra-small": Checkpoint(
-        "google/electra-small-discriminator", "electra", "ELECTRA small, English.", {"learning_rate": 3e-4}
+        "google/electra-small-discriminator", "electra", "ELECTRA small, English.", NARROW["electra"]
     ),
     "electra-base": Checkpoint("google/electra-base-discriminator", "electra", "ELECTRA base, English."),
     "ernie-base": Checkpoint("nghuyong/ernie-2.0-base-en", "ernie", "ERNIE 2.0 base, English."),
@@ -60,7 +62,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         "sentence-transformers/all-MiniLM-L6-v2",
         "bert",
         "MiniLM: 6 layers, 384 wide, English in lower case.",
-        {"learning_rate": 1e-4},
+        NARROW["bert"],
     ),
     "mobilebert": Checkpoint("google/mobilebert-uncased", "mobilebert", "MobileBERT: 24 thin layers, English."),
     "modernbert-base": Checkpoint("answerdotai/ModernBERT-base", "modernbert", "ModernBERT base, English."),

@@ -213,7 +213,7 @@ class Progress:
         if self.log is not None and self.job.options.logging.histograms:
             self.log.write_histograms(self.state.update, self.setup.module)
         patience = self.job.options.evaluation.patience
-        is_best = self.state.update > 0 and self.selection.is_best(self.state, scores["validation"], patience)
+        is_best = self.state.update > 0 and self.selection.record(self.state, scores["validation"], patience)
         for split, metrics in scores.items():
             self.write(split, metrics)
             self.display.evaluation(split, self.state.update, metrics, is_best and split == "validation")

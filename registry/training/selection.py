@@ -25,8 +25,8 @@ class Selection:
         asked = job.options.evaluation.best_metric
         return cls(own, minimize) if asked in (None, own) else cls(asked, asked in LESS_IS_BETTER)
 
-    def is_best(self, state: LoopState, metrics: Metrics, patience: int | None) -> bool:
-        """Whether these metrics are the best so far; the state remembers that, and counts what patience counts.
+    def record(self, state: LoopState, metrics: Metrics, patience: int | None) -> bool:
+        """True where these metrics are the best so far, which the state remembers; else it counts what patience counts.
 
         Raises:
             ValueError: there is no such metric.

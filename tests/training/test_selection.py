@@ -36,7 +36,7 @@ def test_which_way_a_metric_selects(asked, found):
 )
 def test_only_what_is_strictly_better_is_the_best(minimize, values, best):
     selection, state = Selection("f1", minimize), LoopState()
-    assert [selection.is_best(state, {"f1": value}, None) for value in values] == best
+    assert [selection.record(state, {"f1": value}, None) for value in values] == best
     assert not state.stopped_early
 
 
@@ -44,11 +44,11 @@ def test_patience_counts_from_the_best():
     selection, state = Selection("f1", False), LoopState()
     for update, value in enumerate([0.5, 0.4, 0.6, 0.6, 0.5], start=1):
         state.update = update
-        selection.is_best(state, {"f1": value}, 2)
+        selection.record(state, {"f1": value}, 2)
         assert state.stopped_early == (update == 5)
     assert (state.best, state.best_update, state.stale) == (0.6, 3, 2)
 
 
 def test_a_metric_that_there_is_not_is_named():
     with pytest.raises(ValueError, match="--best-metric accuarcy: validation has accuracy, loss"):
-        Selection("accuarcy", False).is_best(LoopState(), {"loss": 1.0, "accuracy": 0.5}, None)
+        Selection("accuarcy", False).record(LoopState(), {"loss": 1.0, "accuracy": 0.5}, None)
