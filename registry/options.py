@@ -185,6 +185,9 @@ class Optimization:
     weight_decay: float = option(0.01, "Decoupled decay; never on biases and norms.", minimum=0)
     clip_norm: float = option(1.0, "Largest gradient norm; 0 switches clipping off.", minimum=0)
     freeze: str | None = option(None, "Part that is not trained: encoder, embeddings, or a number of lowest layers.")
+    group_by_length: bool = option(
+        True, "Texts of similar length share an update: less padding. Tasks of words recommend random updates."
+    )
     embedding_rows: str = option(
         "auto",
         "Rows of the word embeddings that are trained: those that training rows use, or all; auto: used, where exact.",
@@ -240,7 +243,11 @@ class Kernels:
     compile: bool = option(
         False, "Compile forward and backward (torch.compile): a minute before the first update, no gain on most CPUs."
     )
-    packing: bool = option(False, "Compute no padding: the texts of a batch in one row, attention kept apart.")
+    packing: bool | None = option(
+        None,
+        "Compute no padding: the texts of a batch in one row, attention kept apart; default: on CPUs, where updates "
+        "are not grouped by length and the model can.",
+    )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,15 @@ HEEDED = (
     *("schedule", "weight_decay", "clip_norm", "freeze", "attention", "gradient_checkpointing", "best_metric"),
 )
 OURS_GROUPS = ("logging", "checkpoints")
-OURS = ("micro_batch_size", "micro_batch_tokens", "embedding_rows", "compile", "packing", "evaluate_every")
+OURS = (
+    "micro_batch_size",
+    "micro_batch_tokens",
+    "embedding_rows",
+    "compile",
+    "packing",
+    "group_by_length",
+    "evaluate_every",
+)
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 EXAMPLES, SURE = 8, 100.0

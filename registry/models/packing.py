@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from registry.models.layers import find_backbone, layer_stacks
 
@@ -43,7 +44,7 @@ def allow_packing(module: nn.Module) -> None:
     """Let `module` take what `pack_inputs` adds, in place; names of weights stay, and other batches pass as ever.
 
     Raises:
-        ValueError: the architecture cannot, or not with these attention kernels.
+        ValueError: the architecture cannot, or not with these attention kernels; the module is then as it was.
     """
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -54,14 +55,19 @@ def allow_packing(module: nn.Module) -> None:
     embeddings = getattr(backbone, "embeddings", None)
     if not getattr(backbone, "_supports_attention_backend", False) or not isinstance(embeddings, nn.Module):
         raise ValueError(f"--packing: {kind} cannot keep texts in one row apart; leave it out")
-    if config._attn_implementation == "sdpa":
-        ALL_ATTENTION_FUNCTIONS.register(PACKED_SDPA, attend)
-        ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED_SDPA, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
-        config._attn_implementation = PACKED_SDPA
-    elif config._attn_implementation != "flash_attention_2":
-        raise ValueError(f"--packing needs --attention sdpa or flash_attention_2, not {config._attn_implementation}")
-    Packing().attach(module, backbone, embeddings)
-    if config._attn_implementation == PACKED_SDPA and not is_exact(module):
+    kernels = config._attn_implementation
+    if kernels not in ("sdpa", "flash_attention_2"):
+        raise ValueError(f"--packing needs --attention sdpa or flash_attention_2, not {kernels}")
+    hooks = Packing().attach(module, backbone, embeddings)
+    if kernels == "flash_attention_2":
+        return
+    ALL_ATTENTION_FUNCTIONS.register(PACKED_SDPA, attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED_SDPA, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    config._attn_implementation = PACKED_SDPA
+    if not is_exact(module):
+        config._attn_implementation = kernels
+        for hook in hooks:
+            hook.remove()
         raise ValueError(f"--packing: {kind} gives packed texts other states than padded ones; leave it out")
 
 
@@ -119,18 +125,19 @@ class Packing:
         """How the batch that this thread computes is packed; None where it is padded."""
         return getattr(self.here, "batch", None)
 
-    def attach(self, module: nn.Module, backbone: nn.Module, embeddings: nn.Module) -> None:
+    def attach(self, module: nn.Module, backbone: nn.Module, embeddings: nn.Module) -> list[RemovableHandle]:
         """Register the hooks; poolers read spread states, whether they stand behind an encoder or a list of layers."""
         path = list(layer_stacks(backbone))[-1]
         owner = path.rpartition(".")[0].rpartition(".")[0]
-        module.register_forward_pre_hook(self.take, with_kwargs=True)
-        backbone.register_forward_pre_hook(self.tell, with_kwargs=True)
-        embeddings.register_forward_hook(self.pack)
-        for name, part in backbone.named_children():
-            if "rotary" in name:
-                part.register_forward_hook(self.pack_rotary)
-        backbone.get_submodule(owner or path).register_forward_hook(self.unpack)
-        module.register_forward_hook(self.forget, always_call=True)
+        rotary = [part for name, part in backbone.named_children() if "rotary" in name]
+        return [
+            module.register_forward_pre_hook(self.take, with_kwargs=True),
+            backbone.register_forward_pre_hook(self.tell, with_kwargs=True),
+            embeddings.register_forward_hook(self.pack),
+            *(part.register_forward_hook(self.pack_rotary) for part in rotary),
+            backbone.get_submodule(owner or path).register_forward_hook(self.unpack),
+            module.register_forward_hook(self.forget, always_call=True),
+        ]
 
     def take(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Keep what `pack_inputs` added from the forward that does not know it."""

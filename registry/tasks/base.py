@@ -85,6 +85,8 @@ class Task(abc.ABC):
     """Keys of `decode`, of which one holds the prediction itself, comparable with `truths`; empty: rows have none."""
     packs: ClassVar[bool] = False
     """Whether `encode` puts several rows into one example, so that noise in one row would move all that follow."""
+    group_by_length: ClassVar[bool | None] = None
+    """Recommended --group-by-length, where the default does not suit."""
 
     description: str = not_an_option("")
     hub: str = not_an_option("")

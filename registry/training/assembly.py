@@ -106,7 +106,8 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
         trust_remote_code=named.trust_remote_code,
     )
     spec = with_options(spec, named.model_option, "--model-option")
-    resolved = resolve(typed, config, {"model": spec.defaults, "task": {"max_length": task.max_length}})
+    suits_task = {"max_length": task.max_length, "group_by_length": task.group_by_length}
+    resolved = resolve(typed, config, {"model": spec.defaults, "task": suits_task})
     task = task.for_columns(source_of(resolved.options.data).columns)
     check_trackers(resolved.options.logging.tracker)
     if task.packs and Augmenter(resolved.options.augmentation, named.seed):

@@ -17,10 +17,10 @@ LENGTH_STEP = 8
 """Tensor cores and masked attention kernels want lengths that this divides; compiled code meets fewer shapes."""
 
 
-def build_collate(job: Job, *, device: str, mixed_precision: str) -> Collate:
+def build_collate(job: Job, *, device: str, mixed_precision: str, packing: bool) -> Collate:
     """The collation of training batches on a type of device, in an arithmetic of accelerate's ("no", "bf16", …)."""
     task, tokenizer, seed, kernels = job.task, job.tokenizer, job.options.run.seed, job.options.kernels
-    if kernels.packing:
+    if packing:
         return lambda features, epoch: packed(task.collate(features, tokenizer, (seed, epoch)))
     on_tensor_cores = device == "cuda" and mixed_precision in ("fp16", "bf16")
     gains = job.spec.ignores_padding(tokenizer) and (on_tensor_cores or kernels.compile)
@@ -33,15 +33,28 @@ def length_step(longest: int, positions: int) -> int | None:
     return LENGTH_STEP if -(-longest // LENGTH_STEP) * LENGTH_STEP <= positions else None
 
 
-def allow_packing(job: Job, module: nn.Module) -> None:
-    """Let `module` take packed batches, in place.
+def allow_packing(job: Job, module: nn.Module, device: str) -> bool:
+    """Whether batches are packed; `module` then takes them, in place.
+
+    Unless somebody says otherwise they are where padding would cost most and packing costs nothing: random updates on
+    a CPU, which computes attention text by text anyway.
 
     Raises:
-        ValueError: the model cannot, or its shapes would be compiled.
+        ValueError: it was asked for, and the model cannot, or its shapes would be compiled.
     """
-    if job.options.kernels.compile:
+    asked, compiled = job.options.kernels.packing, job.options.kernels.compile
+    if asked and compiled:
         raise ValueError("--packing and --compile do not go together: compiled code wants few shapes; choose one")
-    job.spec.allow_packing(module)
+    suits = device == "cpu" and not compiled and not job.options.optimization.group_by_length
+    if asked is False or not (asked or suits):
+        return False
+    try:
+        job.spec.allow_packing(module)
+    except ValueError:
+        if asked:
+            raise
+        return False
+    return True
 
 
 def packed(batch: Batch) -> Batch:

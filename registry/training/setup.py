@@ -45,7 +45,8 @@ class Setup:
     """What one process trains with, until it is released.
 
     `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups,
-    `rows` says which rows of its word embeddings are trained, `validation` holds the splits scored while training.
+    `rows` says which rows of its word embeddings are trained, `packing` whether batches are packed, `validation` holds
+    the splits scored while training.
     """
 
     accelerator: Accelerator
@@ -63,6 +64,7 @@ class Setup:
     scorer: Scorer
     validation: dict[str, Encoded]
     total_updates: int
+    packing: bool = False
     released: bool = False
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -97,10 +99,9 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     check_quantized(accelerator, options.adapters.quantize)
     module = build_module(job)
     check_attention(module, precision.mixed, accelerator.device.type)
-    if options.kernels.packing:
-        allow_packing(job, module)
+    packing = allow_packing(job, module, accelerator.device.type)
     rows = choose_rows(job, module, accelerator)
-    updates = build_updates(job, accelerator)
+    updates = build_updates(job, accelerator, packing=packing)
     trains = any(p.requires_grad for p in module.parameters())
     total = updates.plan.total_updates(options.optimization.epochs, options.optimization.max_updates) if trains else 0
     groups = build_groups(job, module)
@@ -132,26 +133,30 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         scorer=build_scorer(job, accelerator, control),
         validation={split: job.encoded[split] for split in job.splits("validation")},
         total_updates=total,
+        packing=packing,
     )
     if options.recipe.contrastive:
         check_pooled(job, setup)
     return setup
 
 
-def build_updates(job: Job, accelerator: Accelerator) -> Updates:
+def build_updates(job: Job, accelerator: Accelerator, *, packing: bool) -> Updates:
     """The order of the training examples, collated for this process."""
     optimization = job.options.optimization
     plan = UpdatePlan(
         job.encoded["train"].lengths,
         batch_size=optimization.batch_size,
         seed=job.options.run.seed,
+        group_by_length=optimization.group_by_length,
         equal_lengths=not job.spec.ignores_padding(job.tokenizer),
         micro_batch_tokens=optimization.micro_batch_tokens,
     )
     return Updates(
         plan,
         TrainingExamples(job),
-        build_collate(job, device=accelerator.device.type, mixed_precision=accelerator.mixed_precision),
+        build_collate(
+            job, device=accelerator.device.type, mixed_precision=accelerator.mixed_precision, packing=packing
+        ),
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         micro_batch_size=micro_batch_size(optimization, accelerator.num_processes),

@@ -30,7 +30,6 @@ FROZEN = (
 def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
     """Rows of the start-up summary: (name, value)."""
     plan = setup.updates.plan
-    planned, random = padding_share(plan)
     parameters = list(setup.module.parameters())
     total = sum(map(numbers, parameters))
     trainable = sum(numbers(p) for p in parameters if p.requires_grad)
@@ -48,9 +47,19 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         *([("frozen encoder", FROZEN)] if reuses_pooled(job, setup) else []),
         *([("word embeddings", setup.rows)] if setup.rows else []),
         ("updates", f"{setup.total_updates:,} of {plan.batch_size} examples, {plan.updates_per_epoch:,} an epoch"),
-        ("padding", f"{planned:.0%} of the tokens in length-grouped batches, {random:.0%} in random ones"),
+        ("padding", padding_row(setup)),
         ("options", ", ".join(f"{name} {values[name]} ({origins[name]})" for name in SHOWN_OPTIONS)),
     ]
+
+
+def padding_row(setup: Setup) -> str:
+    """What share of the computed tokens is padding, and what it would be in random updates."""
+    planned, random = padding_share(setup.updates.plan)
+    if setup.packing:
+        return f"none, texts are packed ({planned:.0%} of the tokens without)"
+    if setup.updates.plan.group_by_length:
+        return f"{planned:.0%} of the tokens in length-grouped batches, {random:.0%} in random ones"
+    return f"{planned:.0%} of the tokens in random batches"
 
 
 def engine_row(setup: Setup) -> str:

@@ -169,6 +169,15 @@ def test_eager_attention_is_refused(tmp_path: Path) -> None:
         allow_packing(module)
 
 
+def test_a_module_that_was_refused_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, module = built(SMALL, config_folder(tmp_path, "modernbert"))
+    monkeypatch.setattr(packing, "is_exact", lambda module: False)
+    with pytest.raises(ValueError, match="--packing: modernbert gives packed texts other states"):
+        allow_packing(module)
+    assert module.config._attn_implementation == "sdpa"
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "modernbert"])
 def test_attention_between_texts_does_not_pass_for_exact(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

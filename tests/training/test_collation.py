@@ -16,7 +16,7 @@ from torch import nn
 from registry import models, tasks
 from registry.inference import EncodedColumns
 from registry.models.base import ModelSource
-from registry.options import Kernels, Options, Run
+from registry.options import Kernels, Optimization, Options, Run
 from registry.tasks.base import Limits
 from registry.testing.bench import Bench
 from registry.training.batches import Updates
@@ -27,9 +27,9 @@ from registry.training.plan import UpdatePlan
 TINY = dataclasses.replace(models.get("tiny"), dropout=0.0)
 
 
-def job(bench: Bench, **kernels: Any) -> Any:
+def job(bench: Bench, *, grouped: bool = True, **kernels: Any) -> Any:
     """What collation reads of a job."""
-    options = Options(run=Run(seed=7), kernels=Kernels(**kernels))
+    options = Options(run=Run(seed=7), optimization=Optimization(group_by_length=grouped), kernels=Kernels(**kernels))
     return SimpleNamespace(
         task=bench.task, spec=bench.spec, tokenizer=bench.tokenizer, options=options, limits=Limits(max_length=20)
     )
@@ -43,7 +43,7 @@ def gradients(bench: Bench, module: nn.Module, tokens: int | None, world_size: i
     """Gradients of one update over all examples, summed over processes and micro-batches; `steps` of each process."""
     encoded: EncodedColumns = bench.encoded
     plan = UpdatePlan(encoded.lengths, batch_size=len(encoded), seed=1, micro_batch_tokens=tokens)
-    collate = build_collate(job(bench, packing=packing), device="cpu", mixed_precision="no")
+    collate = build_collate(job(bench), device="cpu", mixed_precision="no", packing=packing)
     objective = task_loss(bench.task, bench.head, wants_labels=False)
     module.zero_grad()
     steps, count = [], 0.0
@@ -82,8 +82,8 @@ def test_lengths_are_steps_where_kernels_gain() -> None:
     odd = np.flatnonzero(used.encoded.lengths % 8)[0]
     features, longest = used.encoded.rows([odd]), int(used.encoded.lengths[odd])
 
-    def width(device: str, mixed_precision: str, **kernels: Any) -> int:
-        collate = build_collate(job(used, **kernels), device=device, mixed_precision=mixed_precision)
+    def width(device: str, mixed_precision: str, *, packing: bool = False, **kernels: Any) -> int:
+        collate = build_collate(job(used, **kernels), device=device, mixed_precision=mixed_precision, packing=packing)
         return int(collate(features, 0)["inputs"]["input_ids"].shape[1])
 
     assert width("cpu", "bf16") == width("cuda", "no") == width("cuda", "bf16", packing=True) == longest
@@ -98,16 +98,30 @@ def test_no_step_goes_beyond_the_last_position() -> None:
 def test_models_that_padding_disturbs_get_no_more_of_it() -> None:
     disturbed = bench("demo", dataclasses.replace(TINY, pads_freely=False))
     features = disturbed.encoded.rows(range(3))
-    batch = build_collate(job(disturbed), device="cuda", mixed_precision="bf16")(features, 0)
+    batch = build_collate(job(disturbed), device="cuda", mixed_precision="bf16", packing=False)(features, 0)
     assert batch["inputs"]["input_ids"].shape[1] == max(len(feature["input_ids"]) for feature in features)
 
 
 def test_packing_is_refused_in_one_line() -> None:
     network = bench("demo", models.get("textcnn"))
     with pytest.raises(ValueError, match="--packing: a model of this kind cannot keep texts in one row apart"):
-        allow_packing(job(network, packing=True), network.build())
+        allow_packing(job(network, packing=True), network.build(), "cpu")
     with pytest.raises(ValueError, match="--packing and --compile do not go together"):
-        allow_packing(job(bench("demo"), packing=True, compile=True), nn.Linear(1, 1))
+        allow_packing(job(bench("demo"), packing=True, compile=True), nn.Linear(1, 1), "cpu")
+
+
+def test_random_updates_are_packed_unasked_where_that_costs_nothing() -> None:
+    def packs(model: Any, device: str = "cpu", *, grouped: bool = False, **kernels: Any) -> bool:
+        used = bench("demo-ner", model)
+        return allow_packing(job(used, grouped=grouped, **kernels), used.build(), device)
+
+    assert packs(TINY)
+    assert packs(TINY, "cuda", grouped=True, packing=True)
+    assert not packs(TINY, "cuda")
+    assert not packs(TINY, grouped=True)
+    assert not packs(TINY, packing=False)
+    assert not packs(TINY, compile=True)
+    assert not packs(models.get("bilstm"))
 
 
 def test_padding_is_what_a_bound_on_tokens_counts() -> None:

@@ -45,3 +45,13 @@ def test_dropout_is_shown_with_its_origin(
 def test_what_a_task_recommends_is_the_tasks() -> None:
     resolved = choose({"task": "imdb"}, {}).resolved
     assert (resolved.options.text.max_length, resolved.origins["max_length"]) == (256, "task")
+
+
+def test_updates_of_words_are_random_and_packed_on_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_CACHE", str(tmp_path / "cache"))
+    words = {"task": "demo-ner", "model": "tiny"}
+    resolved = choose(words, {}).resolved
+    assert (resolved.options.optimization.group_by_length, resolved.origins["group_by_length"]) == (False, "task")
+    assert summary(words, {})["padding"].startswith("none, texts are packed")
+    assert summary({**words, "packing": False}, {})["padding"].endswith("in random batches")
+    assert "length-grouped" in summary({**words, "group_by_length": True}, {})["padding"]
