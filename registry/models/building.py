@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
@@ -16,6 +16,8 @@ from transformers.utils import logging
 from registry.models.base import ModelSource
 from registry.models.head_plans import HeadPlan
 from registry.models.layers import find_backbone, layer_map, layer_stacks
+
+WEIGHTS = "model.safetensors"
 
 
 def new_module(plan: HeadPlan, config: PreTrainedConfig) -> nn.Module:
@@ -25,7 +27,7 @@ def new_module(plan: HeadPlan, config: PreTrainedConfig) -> nn.Module:
 
 
 def pretrained_module(plan: HeadPlan, config: PreTrainedConfig, source: ModelSource, entries: int) -> nn.Module:
-    """The module with a checkpoint's weights under a new head.
+    """The module with a checkpoint's weights, under a new head where it has none of this shape.
 
     Args:
         entries: of the tokenizer; tokens that were added to it get new embeddings.
@@ -48,8 +50,21 @@ def pretrained_module(plan: HeadPlan, config: PreTrainedConfig, source: ModelSou
     random = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     weights = {name: parameter for name, parameter in model.named_parameters() if name in random}
     module = plan.finish(model)
+    if plan.own:
+        _take_head(module, Path(source.path) / WEIGHTS)
     _check_complete(module, weights, source.path)
     return module
+
+
+def _take_head(module: nn.Module, file: Path) -> None:
+    """Give a head of ours the weights of the one that `save_module` wrote, as transformers does with its own heads."""
+    if not file.is_file():
+        return
+    wanted = {name: tensor.shape for name, tensor in module.state_dict().items() if name.startswith("head.")}
+    with safe_open(file, framework="pt") as saved:
+        found = {name: saved.get_tensor(name) for name in saved.keys() if name in wanted}  # noqa: SIM118
+    if {name: tensor.shape for name, tensor in found.items()} == wanted:
+        module.load_state_dict(found, strict=False)
 
 
 def _check_complete(module: nn.Module, random: Mapping[str, nn.Parameter], path: str) -> None:
@@ -91,7 +106,7 @@ def save_module(module: nn.Module, state_dict: Mapping[str, Tensor], directory: 
     directory.mkdir(parents=True, exist_ok=True)
     module.config.save_pretrained(directory)  # type: ignore[union-attr, operator]
     weights = {name: tensor.detach().contiguous().clone() for name, tensor in state_dict.items()}
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
 
 
 def load_module(plan: HeadPlan, config: PreTrainedConfig, directory: Path) -> nn.Module:
@@ -102,7 +117,7 @@ def load_module(plan: HeadPlan, config: PreTrainedConfig, directory: Path) -> nn
         from safetensors.torch import load_file
 
         module = new_module(plan, config)
-        module.load_state_dict(load_file(directory / "model.safetensors"))
+        module.load_state_dict(load_file(directory / WEIGHTS))
         return module
     model, report = _from_files(plan, config, directory, local_files_only=True, use_safetensors=True)
     if report["missing_keys"]:

@@ -133,6 +133,20 @@ def test_a_masked_lm_run_is_trained_further_on_another_task(tmp_path):
     assert classifier.config.hidden_dropout_prob == 0.2
 
 
+@pytest.mark.parametrize("options", [{}, {"pooling": "mean"}, {"pooling": "cls", "head_hidden": 8}])
+def test_a_run_trained_further_keeps_its_head_where_there_are_as_many_labels(options, tmp_path):
+    born = Transformer(vocabulary_size=400, **options)
+    tokenizer, module = built(born, checkpoint(tmp_path / "start"))
+    spec, source = models.resolve_model(run_of(tmp_path / "run", born, tokenizer, module))
+    again, further = built(spec, source, seed=1)
+    assert torch.equal(logits_of(further, again), logits_of(module, tokenizer))
+    three = dataclasses.replace(TWO, labels=("negative", "neutral", "positive"))
+    again, other = built(spec, source, three, seed=1)
+    assert logits_of(other, again).shape == (len(TEXTS), 3)
+    wider = dataclasses.replace(spec, head_hidden=16)
+    assert not torch.equal(logits_of(built(wider, source, seed=1)[1], again), logits_of(module, tokenizer))
+
+
 def test_a_run_from_scratch_is_trained_further_with_its_own_vocabulary_and_sizes(tmp_path):
     spec, source = models.resolve_model("tiny")
     spec = with_options(spec, {"num_hidden_layers": 1})
