@@ -46,8 +46,8 @@ class Launched:
         self._lock = threading.Lock()
 
     def wait(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
-        """Exit code of the command, which prints to the log; -1 where all was stopped before it began."""
-        with log.open("wb") as output:
+        """Exit code of the command, which adds to the log; -1 where all was stopped before it began."""
+        with log.open("ab") as output:  # another comparison may be training this cell
             with self._lock:
                 if self.stopped:
                     return -1
@@ -150,12 +150,12 @@ class Runner:
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **({} if device is None else {"CUDA_VISIBLE_DEVICES": device})}
         command = [*self.launch, "--config", str(config), "--output-dir", str(directory)]
-        started = time.monotonic()
+        printed, started = log.stat().st_size if log.exists() else 0, time.monotonic()
         code = self._launched.wait(command, environment, log)
         seconds = time.monotonic() - started
         if code == 0 and finished(directory):
             return Outcome(cell, directory, DONE, seconds)
-        return Outcome(cell, directory, FAILED, seconds, f"exit code {code}: {last_words(log)} (see {log})")
+        return Outcome(cell, directory, FAILED, seconds, f"exit code {code}: {last_words(log, printed)} (see {log})")
 
 
 def finished(directory: Path) -> bool:
@@ -167,10 +167,11 @@ def finished(directory: Path) -> bool:
         return False
 
 
-def last_words(log: Path) -> str:
-    """The line of a log that says why: the last "error: …", which launchers follow with errors of theirs, else the
-    last exception, else the last line."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+def last_words(log: Path, start: int = 0) -> str:
+    """The line of a log, from byte `start` on, that says why: the last "error: …", which launchers follow with errors
+    of theirs, else the last exception, else the last line."""
+    text = log.read_bytes()[start:].decode("utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error:")]
     raised = [line for line in lines if line.partition(":")[0].endswith("Error")]
     return (said or raised or lines or ["it printed nothing"])[-1][:300]

@@ -76,6 +76,15 @@ def test_a_failed_cell_fails_alone_and_says_why(runner: Runner) -> None:
     assert "the loss is not finite at update 3" in outcomes[1].reason
 
 
+def test_a_log_keeps_what_earlier_attempts_said_and_the_reason_is_the_last_ones(tmp_path: Path) -> None:
+    (cell,) = cells(seeds=[13])
+    run(Runner(tmp_path, [sys.executable, "-c", "print('error: no memory'); exit(2)"]), [cell])
+    (outcome,), _ = run(Runner(tmp_path, [sys.executable, "-c", "print('killed'); exit(9)"]), [cell])
+    log = tmp_path / "logs" / f"{cell.slug}.log"
+    assert log.read_text() == "error: no memory\nkilled\n"
+    assert outcome.reason == f"exit code 9: killed (see {log})"
+
+
 def test_a_run_that_others_start_from_goes_first_and_takes_them_with_it(runner: Runner) -> None:
     adapted = {"name": "adapted", "model": "tiny", "after": {"task": "demo-mlm"}}
     (good, bad), _ = run(runner, cells(models=[adapted], seeds=[1, 13]))
