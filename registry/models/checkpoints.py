@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry.models.families import NARROW
+from registry.models.families import NARROW, WIDE
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,6 @@ class Checkpoint:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-_LARGE = {"learning_rate": 1e-5}
-
 CHECKPOINTS: dict[str, Checkpoint] = {
     "albert-base-v2": Checkpoint("albert/albert-base-v2", "albert", "ALBERT base: 12 layers that share 12M weights."),
     "bart-base": Checkpoint("facebook/bart-base", "bart", "BART base, an encoder-decoder."),
@@ -37,7 +35,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     ),
     "bert-base-uncased": Checkpoint("google-bert/bert-base-uncased", "bert", "BERT base, English in lower case."),
     "bert-large-uncased": Checkpoint(
-        "google-bert/bert-large-uncased", "bert", "BERT large, English in lower case.", _LARGE
+        "google-bert/bert-large-uncased", "bert", "BERT large, English in lower case.", WIDE["bert"]
     ),
     "convbert-base": Checkpoint("YituTech/conv-bert-base", "convbert", "ConvBERT base: attention and convolutions."),
     "deberta-base": Checkpoint("microsoft/deberta-base", "deberta", "DeBERTa base, English."),
@@ -45,7 +43,9 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         "microsoft/deberta-v3-small", "deberta-v2", "DeBERTa v3 small, English.", {"learning_rate": 4e-5}
     ),
     "deberta-v3-base": Checkpoint("microsoft/deberta-v3-base", "deberta-v2", "DeBERTa v3 base, English."),
-    "deberta-v3-large": Checkpoint("microsoft/deberta-v3-large", "deberta-v2", "DeBERTa v3 large, English.", _LARGE),
+    "deberta-v3-large": Checkpoint(
+        "microsoft/deberta-v3-large", "deberta-v2", "DeBERTa v3 large, English.", WIDE["deberta-v2"]
+    ),
     "distilbert-base-uncased": Checkpoint(
         "distilbert/distilbert-base-uncased", "distilbert", "DistilBERT: half of BERT's layers, English in lower case."
     ),
@@ -66,11 +66,13 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     ),
     "mobilebert": Checkpoint("google/mobilebert-uncased", "mobilebert", "MobileBERT: 24 thin layers, English."),
     "modernbert-base": Checkpoint("answerdotai/ModernBERT-base", "modernbert", "ModernBERT base, English."),
-    "modernbert-large": Checkpoint("answerdotai/ModernBERT-large", "modernbert", "ModernBERT large, English.", _LARGE),
+    "modernbert-large": Checkpoint(
+        "answerdotai/ModernBERT-large", "modernbert", "ModernBERT large, English.", WIDE["modernbert"]
+    ),
     "mpnet-base": Checkpoint("microsoft/mpnet-base", "mpnet", "MPNet base, English."),
     "opt-125m": Checkpoint("facebook/opt-125m", "opt", "OPT with 125M weights, a decoder."),
     "roberta-base": Checkpoint("FacebookAI/roberta-base", "roberta", "RoBERTa base, English."),
-    "roberta-large": Checkpoint("FacebookAI/roberta-large", "roberta", "RoBERTa large, English.", _LARGE),
+    "roberta-large": Checkpoint("FacebookAI/roberta-large", "roberta", "RoBERTa large, English.", WIDE["roberta"]),
     "squeezebert": Checkpoint(
         "squeezebert/squeezebert-uncased", "squeezebert", "SqueezeBERT: grouped convolutions in place of linear maps."
     ),
@@ -78,7 +80,7 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "t5-base": Checkpoint("google-t5/t5-base", "t5", "The encoder of T5 base."),
     "xlm-roberta-base": Checkpoint("FacebookAI/xlm-roberta-base", "xlm-roberta", "XLM-R base, 100 languages."),
     "xlm-roberta-large": Checkpoint(
-        "FacebookAI/xlm-roberta-large", "xlm-roberta", "XLM-R large, 100 languages.", _LARGE
+        "FacebookAI/xlm-roberta-large", "xlm-roberta", "XLM-R large, 100 languages.", WIDE["xlm-roberta"]
     ),
 }
 

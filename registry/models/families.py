@@ -57,6 +57,15 @@ NARROW: dict[str, dict[str, Any]] = {
 }
 """What encoders of a `hidden_size` below that want instead: they learn best at higher rates."""
 
+WIDE_FROM = 1024
+_SLOWLY = {"learning_rate": 1e-5}
+WIDE: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "deberta-v2", "modernbert"), _SLOWLY),
+    # Clark et al. 2020
+    "electra": {"learning_rate": 5e-5, "layer_decay": 0.9},
+}
+"""What encoders of a `hidden_size` from that on want instead: at higher rates some of their runs do not learn."""
+
 WITHOUT_MASKED_LM = ("gpt2", "opt", "t5", "mt5")
 """Architectures that were not made to fill masked positions: transformers has no such head for them."""
 
@@ -72,5 +81,7 @@ FROM_SCRATCH: dict[str, Any] = {"learning_rate": 5e-4, "warmup": 0.1}
 def fine_tuning(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings recommended for a checkpoint whose `config.json` holds these values; none for unknown architectures."""
     kind, width = str(config.get("model_type")), config.get("hidden_size")
-    narrow = isinstance(width, int) and width < NARROW_BELOW
-    return {**FINE_TUNING.get(kind, {}), **(NARROW.get(kind, {}) if narrow else {})}
+    by_width: Mapping[str, Any] = {}
+    if isinstance(width, int):
+        by_width = NARROW if width < NARROW_BELOW else WIDE if width >= WIDE_FROM else {}
+    return {**FINE_TUNING.get(kind, {}), **by_width.get(kind, {})}
