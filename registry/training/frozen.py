@@ -13,6 +13,7 @@ import torch
 from registry.data.augmentation import Augmenter
 from registry.data.encoded import Column, Encoded
 from registry.inference import Interrupted, batch_indices, to_device
+from registry.shelf import Shelf
 from registry.tasks.base import Batch, Features
 from registry.training.engines import is_sharded
 from registry.training.trial import outputs_of_one
@@ -80,18 +81,20 @@ def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Calla
     scorer = setup.scorer
     batches = batch_indices(examples.lengths, scorer.batch_tokens, equal_lengths=scorer.equal_lengths)
     found: list[tuple[np.ndarray, np.ndarray]] = []
+    shelf = Shelf()
     for start in range(0, len(batches), accelerator.num_processes):
         if asked_to_stop():
             raise Interrupted
         for indices in batches[start : start + accelerator.num_processes][accelerator.process_index :][:1]:
             batch = to_device(_collated(job, examples, indices), accelerator.device)
             with torch.no_grad(), scorer.autocast():
-                found.append((indices, module(**batch["inputs"])["pooled"].float().cpu().numpy()))
+                pooled = module(**batch["inputs"])["pooled"].float().cpu()
+            found.append((indices, shelf.keep({"pooled": pooled})["pooled"].numpy()))
     parts = setup.control.gather(found)
-    pooled = np.empty((len(examples), parts[0][1].shape[1]), np.float32)
+    together = np.empty((len(examples), parts[0][1].shape[1]), np.float32)
     for indices, values in parts:
-        pooled[indices] = values
-    return pooled
+        together[indices] = values
+    return together
 
 
 def _with_pooled(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool]) -> Encoded:
