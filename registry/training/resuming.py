@@ -91,10 +91,12 @@ def check_options(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     for _, name, item in fields():
         then = before.get(name, item.default)
         if item.metadata["affects_training"] and name not in longer and then != _as_json(now[name]):
-            flag = f"--{name.replace('_', '-')}"
+            flag = name.replace("_", "-")
+            switch = {False: f"--no-{flag}", True: f"--{flag}", None: f"no --{flag}"}
+            asked = switch[then] if then is None or isinstance(then, bool) else f"--{flag} {then}"
             raise ValueError(
-                f"{run}: unfinished run was started with {flag} {then}, now it is {now[name]}; "
-                f"give {then}, or --overwrite to start anew, or another --output-dir"
+                f"{run}: unfinished run was started with {asked}, now it is {now[name]}; "
+                f"give {asked}, or --overwrite to start anew, or another --output-dir"
             )
 
 

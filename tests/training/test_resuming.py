@@ -58,11 +58,20 @@ def test_options_that_change_no_weight_are_taken() -> None:
     check_options(RUN, options(), options(log_every=7, checkpoint_every="10m", keep=5, save_failure="continue"))
 
 
+@pytest.mark.parametrize(("then", "asked"), [(False, "--no-packing"), (True, "--packing"), (None, "no --packing")])
+def test_a_switch_is_named_as_it_is_typed(then: bool | None, asked: str) -> None:
+    now = options(packing=then is False)
+    with pytest.raises(ValueError, match=f"started with {asked}, now it is .*; give {asked}, or --overwrite"):
+        check_options(RUN, {**now, "packing": then}, now)
+
+
 def test_more_epochs_are_taken_where_the_schedule_knows_no_end() -> None:
     endless = {"schedule": "constant", "warmup": "100"}
     check_options(RUN, options(**endless, epochs="3"), options(**endless, epochs="4", max_updates="900"))
     for changes in ({"schedule": "linear"}, {"schedule": "constant", "warmup": "0.1"}):
-        with pytest.raises(ValueError, match=r"started with --epochs 3\.0, now it is 4\.0; give 3\.0, or --overwrite"):
+        with pytest.raises(
+            ValueError, match=r"started with --epochs 3\.0, now it is 4\.0; give --epochs 3\.0, or --over"
+        ):
             check_options(RUN, options(**changes, epochs="3"), options(**changes, epochs="4"))
 
 
