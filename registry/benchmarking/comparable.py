@@ -25,12 +25,7 @@ HEEDED = (
 )
 OURS_GROUPS = ("logging", "checkpoints")
 OURS = (
-    "micro_batch_size",
-    "micro_batch_tokens",
-    "embedding_rows",
-    "compile",
-    "packing",
-    "group_by_length",
+    *("micro_batch_size", "micro_batch_tokens", "group_by_length", "embedding_rows", "compile", "packing"),
     "evaluate_every",
 )
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")

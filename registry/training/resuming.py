@@ -91,13 +91,19 @@ def check_options(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     for _, name, item in fields():
         then = before.get(name, item.default)
         if item.metadata["affects_training"] and name not in longer and then != _as_json(now[name]):
-            flag = name.replace("_", "-")
-            switch = {False: f"--no-{flag}", True: f"--{flag}", None: f"no --{flag}"}
-            asked = switch[then] if then is None or isinstance(then, bool) else f"--{flag} {then}"
+            asked = _as_typed(name.replace("_", "-"), then)
             raise ValueError(
                 f"{run}: unfinished run was started with {asked}, now it is {now[name]}; "
                 f"give {asked}, or --overwrite to start anew, or another --output-dir"
             )
+
+
+def _as_typed(flag: str, value: Any) -> str:
+    if value is None:
+        return f"no --{flag}"
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} {value}"
 
 
 def interval(text: str) -> tuple[int | None, float | None]:

@@ -43,20 +43,19 @@ def test_a_directory_gets_its_familys_settings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "rate"),
+    ("config", "changes"),
     [
-        ({"model_type": "bert", "hidden_size": 768}, 3e-5),
-        ({"model_type": "bert", "hidden_size": 384}, 1e-4),
-        ({"model_type": "electra", "hidden_size": 256}, 3e-4),
-        ({"model_type": "roberta", "hidden_size": 384}, 2e-5),
-        ({"model_type": "roberta", "hidden_size": 1024}, 1e-5),
-        ({"model_type": "electra", "hidden_size": 1024}, 5e-5),
-        ({"model_type": "albert", "hidden_size": 1024}, 2e-5),
+        ({"model_type": "bert", "hidden_size": 768}, {"learning_rate": 3e-5}),
+        ({"model_type": "bert", "hidden_size": 384}, {"learning_rate": 1e-4}),
+        ({"model_type": "electra", "hidden_size": 256}, {"learning_rate": 3e-4}),
+        ({"model_type": "roberta", "hidden_size": 384}, {"learning_rate": 2e-5}),
+        ({"model_type": "roberta", "hidden_size": 1024}, {"learning_rate": 1e-5}),
+        ({"model_type": "electra", "hidden_size": 1024}, {"learning_rate": 5e-5, "layer_decay": 0.9}),
+        ({"model_type": "albert", "hidden_size": 1024}, {"learning_rate": 2e-5}),
     ],
 )
-def test_narrow_encoders_want_higher_rates_and_wide_ones_lower(config, rate):
-    assert fine_tuning(config)["learning_rate"] == rate
-    assert fine_tuning(config).keys() == FINE_TUNING[config["model_type"]].keys()
+def test_narrow_encoders_want_higher_rates_and_wide_ones_lower(config, changes):
+    assert fine_tuning(config) == {**FINE_TUNING[config["model_type"]], **changes}
 
 
 def test_an_unknown_architecture_gets_no_settings():
