@@ -19,6 +19,11 @@ MAPPED = 32 << 20
 """Bytes from which a tensor of a service is mapped alone, glibc's largest. Mapping costs: at 1 MiB a small encoder
 answered an eighth fewer requests."""
 
+OUT_OF_MEMORY = (
+    *("can't allocate memory", "CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+)
+"""What errors say where the host, PyTorch's allocator, CUDA itself or one of its libraries has no more."""
+
 
 def keep_memory() -> bool:
     """Let this process keep what it frees for its own use; False where the C library is not glibc."""
@@ -37,6 +42,11 @@ def trim() -> None:
     """Give the system all pages on which nothing lies, between kept blocks, too; takes milliseconds."""
     if is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that a device or the host has no more memory; no class is common to all that say it."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 class SeldomTrim:

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from registry.allocator import is_out_of_memory
 from registry.options import fields, groups
 from registry.resolving import field_type
 
@@ -90,7 +91,7 @@ def typed_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn ValueError into one line on stderr and exit code 2, said by the first process alone."""
+    """Turn ValueError, and memory that ran out, into one line and exit code 2, said by the first process alone."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -100,6 +101,10 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
             if os.environ.get("REGISTRY_TRACEBACK"):
                 raise
             fail(str(error))
+        except (RuntimeError, MemoryError) as error:
+            if os.environ.get("REGISTRY_TRACEBACK") or not is_out_of_memory(error):
+                raise
+            fail("memory ran out; give a smaller --batch-tokens, or --device cpu")
 
     return run
 

@@ -7,7 +7,9 @@ import dataclasses
 import importlib.metadata
 import io
 import logging
+import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -218,14 +220,18 @@ def _measure(run: Run, model: OnnxModel, encoded: EncodedExamples, max_loss: flo
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' own progress and advice; what matters is checked and said by us."""
-    level = logging.root.manager.disable
+    """Without the exporters' own progress and advice, some of it in C++; what matters is checked and said by us."""
+    level, screen = logging.root.manager.disable, os.dup(1)
     logging.disable(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    sys.stdout.flush()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), open(os.devnull, "wb") as nowhere:
         warnings.simplefilter("ignore")
+        os.dup2(nowhere.fileno(), 1)
         try:
             yield
         finally:
+            os.dup2(screen, 1)
+            os.close(screen)
             logging.disable(level)
 
 

@@ -28,6 +28,10 @@ AXES = ("tasks", "models", "variants", "fractions", "seeds")
 KEYS = (*AXES, "options", "evaluate_on", "title", "note")
 
 
+AXIS_OF = {"task": "tasks", "model": "models", "train_fraction": "fractions", "seed": "seeds"}
+"""Options that an axis sets, cell by cell."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The axes of a comparison, validated.
@@ -120,6 +124,9 @@ def build_grid(
         note=str(values.get("note") or ""),
         overrides=checked_options(overrides or {}, "--set"),
     )
+    for option, axis in AXIS_OF.items():
+        if option in grid.overrides and getattr(grid, axis):
+            raise ValueError(f"--set {option}: the {axis} of this comparison say it; give --{axis} instead")
     cells = expand(grid)
     given = [cell.options for cell in (*prerequisites(cells), *cells)]
     check_places("data", data or {}, [*(options["task"] for options in given), *grid.evaluate_on])

@@ -113,22 +113,14 @@ def infer(
     return results
 
 
-def batch_indices(
-    lengths: np.ndarray,
-    batch_tokens: int,
-    indices: Sequence[int] | np.ndarray | None = None,
-    *,
-    equal_lengths: bool = False,
-) -> list[np.ndarray]:
+def batch_indices(lengths: np.ndarray, batch_tokens: int, *, equal_lengths: bool = False) -> list[np.ndarray]:
     """Indices in batches of at most so many padded tokens, longest first (memory runs out at once or never).
 
     Args:
         lengths: (examples,) tokens of each example; a longer one than `batch_tokens` goes alone.
-        indices: the examples to use; all by default.
         equal_lengths: never mix lengths in a batch, for models whose logits padding would change.
     """
-    chosen = np.arange(len(lengths)) if indices is None else np.asarray(indices, dtype=np.int64)
-    ordered = chosen[np.argsort(-lengths[chosen].astype(np.int64), kind="stable")]
+    ordered = np.argsort(-lengths.astype(np.int64), kind="stable")
     batches = []
     start = 0
     while start < len(ordered):

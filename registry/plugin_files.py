@@ -50,8 +50,9 @@ def load_plugin_file(path: str | Path) -> PluginFile:
     except OSError as error:
         raise PluginError(f"--plugin-file {path}: {error.strerror}") from None
     loading = PluginFile(Origin("", "", str(path), hashlib.sha256(source).hexdigest()), source)
-    # Dataclasses look their module up by name, so that it must be in sys.modules while it runs.
-    module = types.ModuleType(f"plugin_file_{Path(path).stem}")
+    # Dataclasses look their module up by name, so that it must be in sys.modules, under a name that no other file has:
+    # every run's copy is called plugin.py.
+    module = types.ModuleType(f"plugin_file_{Path(path).stem}_{loading.origin.sha256[:12]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     _executing = loading

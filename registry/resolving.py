@@ -76,7 +76,7 @@ def check(item: dataclasses.Field[Any], value: Any, origin: str) -> Any:
     if kind in (int, float):
         try:
             number = kind(value) if not isinstance(value, str) else kind(float(value)) if kind is float else int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{flag}: {value!r} is not {'a whole number' if kind is int else 'a number'}") from None
         if isinstance(value, bool) or (kind is int and number != value and not isinstance(value, str)):
             raise ValueError(f"{flag}: {value!r} is not {'a whole number' if kind is int else 'a number'}")
@@ -85,6 +85,8 @@ def check(item: dataclasses.Field[Any], value: Any, origin: str) -> Any:
         return {str(k): _scalar_text(v) for k, v in value.items()}
     if kind is list and isinstance(value, (list, tuple)):
         return [str(v) for v in value]
+    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)  # a file's 2 is the command line's
     if not isinstance(value, kind):
         raise ValueError(f"{flag}: {value!r} is not of type {kind.__name__}")
     choices = item.metadata["choices"]
@@ -105,7 +107,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(loaded, dict):
         raise ValueError(f"--config {path}: expected `option: value` lines, found a {type(loaded).__name__}")
-    return {str(key).replace("-", "_"): value for key, value in loaded.items()}
+    values: dict[str, Any] = {}
+    for key, value in loaded.items():
+        name = str(key).replace("-", "_")
+        if name in values:
+            raise ValueError(f"--config {path}: {key} is named twice, once with - and once with _")
+        values[name] = value
+    return values
 
 
 def suggestion(name: str, known: typing.Iterable[str]) -> str:

@@ -138,8 +138,8 @@ class Record:
 def write_run(directory: RunDirectory, record: Record, *, replace: bool = False) -> None:
     """Write `run.json`; with `replace`, first remove what an earlier run left there, and nothing else."""
     if replace:
-        for entry in directory.entries():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        for entry in reversed(directory.entries()):  # run.json last: what is half removed is still a run
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
     write_json(directory.run_json, record.to_json())
 
 

@@ -82,6 +82,8 @@ class Run:
         Raises:
             ValueError: an item is not what the task needs; names the item.
         """
+        if isinstance(items, (str, Mapping)):
+            raise ValueError("predict takes a list of texts or dictionaries; put the one into a list")
         if not len(items):
             return []
         examples = self.task.from_inputs(items)

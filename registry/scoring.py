@@ -59,7 +59,7 @@ def task_rows(run: Run, name: str, split: str | None, data: Data, options: Optio
 
     Args:
         data: where that task's data lies.
-        options: of the run's training; its cleaning is done here too.
+        options: of the run's training; its cleaning is done here too, and its invalid rows dropped.
 
     Raises:
         ValueError: the task is of another family, has no such split, or no labels in it.
@@ -67,7 +67,8 @@ def task_rows(run: Run, name: str, split: str | None, data: Data, options: Optio
     task = tasks.get(name)
     if task.family != run.task.family:
         raise ValueError(f"--task {name}: is of the family {task.family}, this run of {run.task.family}")
-    prepared = prepare(task.load(source_of(data)), Splits(), options.cleaning)
+    drop = options.splits.drop_invalid
+    prepared = prepare(task.load(source_of(data, drop)), Splits(drop_invalid=drop), options.cleaning)
     known = [found for found, rows in prepared.splits.items() if prepared.checks["unlabelled"][found] < len(rows)]
     split = split or next((found for found in ("test", "validation") if found in known), "validation")
     if split not in prepared.splits:

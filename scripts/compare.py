@@ -75,8 +75,6 @@ def main(runs: tuple[str, ...], **options: Any) -> None:
 
 def read_options(options: dict[str, Any]) -> Grid:
     """The grid of --grid, with what the command line says in place of what the file says."""
-    import yaml
-
     from registry.grids import build_grid
     from registry.resolving import read_config
 
@@ -90,11 +88,23 @@ def read_options(options: dict[str, Any]) -> Grid:
         if options[name]:
             values[name] = listed(options[name])
     typed = pairs("set", options["settings"])
-    overrides = {name.replace("-", "_"): yaml.safe_load(value) for name, value in typed.items()}
+    overrides = {name.replace("-", "_"): setting(value) for name, value in typed.items()}
     if options["plugin_file"]:
         overrides["plugin_file"] = options["plugin_file"]
     checkpoints = pairs("checkpoint", options["checkpoints"])
     return build_grid(values, options["grid_file"] or "grid", overrides, pairs("data", options["data"]), checkpoints)
+
+
+def setting(text: str) -> Any:
+    """A value as YAML reads it, such as 3, true or [a, b]; what is no YAML, such as *.csv or |, as it stands."""
+    import yaml
+
+    if text in ("|", ">"):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def run_grid(grid: Grid, options: dict[str, Any]) -> int:
@@ -104,6 +114,7 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
     from registry import tasks
     from registry.grid_runner import FAILED, Runner
     from registry.grids import expand, prerequisites
+    from registry.models.resolution import resolve_model
     from registry.plugins import load_plugin_file
     from registry.training.interruption import REQUEUE
 
@@ -117,6 +128,9 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
         load_plugin_file(file)
     for task in dict.fromkeys([*(cell.options["task"] for cell in planned), *grid.evaluate_on]):
         tasks.get(task)
+    for cell in planned:
+        if cell.after is None and "/" not in cell.options["model"]:  # what has one is a place, or asks the Hub
+            resolve_model(cell.options["model"], from_scratch=bool(cell.options.get("from_scratch")))
     if options["dry_run"]:
         for cell in planned:
             console.print(f"{runner.state(cell):10} {cell.title}", markup=False)

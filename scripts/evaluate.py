@@ -50,7 +50,7 @@ def main(
     metrics = metrics_of(loaded, rows, options)
     seconds = time.perf_counter() - started
     place = str(Path(options["data_dir"]).absolute()) if options["data_dir"] else None
-    asked = {"name": name, "task": task, "data_dir": place, "engine": loaded.engine}
+    asked = {"name": name, "task": task, "file": file, "data_dir": place, "engine": loaded.engine}
     results = {"run": str(loaded.directory.path), **asked, "rows": len(rows), "seconds": seconds, **metrics}
     show(results, metrics)
     write(results, Path(output) if output else loaded.directory.evaluations / f"{name}.json")
@@ -73,7 +73,8 @@ def rows_of(
         return task_rows(run, task, split, data, wanted)
     if file is None:
         return split_rows(run, split, wanted)
-    return Path(file).stem.replace("*", "-"), file_rows(run, file, file_source(run, options), wanted)
+    source = file_source(run, options, drop_invalid=wanted.splits.drop_invalid)
+    return Path(file).name.replace("*", "-"), file_rows(run, file, source, wanted)
 
 
 def metrics_of(run: Run, rows: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,14 @@ def test_a_place_that_nothing_reads_is_named(places: dict) -> None:
         build_grid({"tasks": ["imdb"], "models": ["tiny"]}, **places)
 
 
+def test_a_setting_cannot_contradict_the_names_of_the_cells() -> None:
+    axes = {"tasks": ["demo"], "models": ["bow", "tiny"], "seeds": [1, 2], "fractions": [0.25]}
+    for name, axis in (("seed", "seeds"), ("model", "models"), ("task", "tasks"), ("train_fraction", "fractions")):
+        with pytest.raises(ValueError, match=f"--set {name}: .*give --{axis} instead"):
+            build_grid(axes, "grid", {name: 1 if name in ("seed", "train_fraction") else "tiny"})
+    assert build_grid({**axes, "seeds": []}, "grid", {"seed": 5}).overrides == {"seed": 5}
+
+
 def test_published_values_by_fraction() -> None:
     model = {"name": "rnn", "published": {0.25: 0.624, 1: 0.676}}
     cells = expand(build_grid({"tasks": ["imdb"], "models": [model, "lstm"], "fractions": [0.25, 0.5, 1]}))

@@ -27,10 +27,6 @@ def test_equal_lengths_are_never_mixed():
     assert [sorted(b.tolist()) for b in batches] == [[4], [1, 3], [0, 2]]
 
 
-def test_indices_choose_examples():
-    assert sorted(np.concatenate(batch_indices(np.array([1, 2, 3, 4]), 100, [1, 3]))) == [1, 3]
-
-
 def test_no_examples_make_no_batches():
     assert batch_indices(np.array([], dtype=np.int32), 100) == []
 

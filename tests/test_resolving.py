@@ -31,6 +31,8 @@ def test_sources_in_order():
         ({"precision": "fp8"}, "not one of auto, fp32, tf32, fp16, bf16"),
         ({"learning_rate": float("nan")}, "not a finite number"),
         ({"overwrite": "yes"}, "not of type bool"),
+        ({"max_updates": float("inf")}, "not a whole number"),
+        ({"freeze": True}, "not of type str"),
     ],
 )
 def test_wrong_values_name_the_option(config, message):
@@ -44,6 +46,12 @@ def test_numbers_that_yaml_reads_as_text():
     assert resolve({}, {"learning_rate": "5e-5"}, {}).options.optimization.learning_rate == 5e-5
 
 
+def test_text_that_yaml_reads_as_numbers():
+    options = resolve({}, {"freeze": 2, "checkpoint_every": 500, "label_column": 3}, {}).options
+    assert options.optimization.freeze == "2"
+    assert (options.checkpoints.checkpoint_every, options.data.label_column) == ("500", "3")
+
+
 def test_config_files(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("batch-size: 16\ntask_option:\n  flag: true\n")
@@ -52,6 +60,9 @@ def test_config_files(tmp_path):
     assert resolve({}, values, {}).options.run.task_option == {"flag": "true"}
     path.write_text("[1, 2]")
     with pytest.raises(ValueError, match="expected `option: value` lines"):
+        read_config(path)
+    path.write_text("max-updates: 3\nmax_updates: 4\n")
+    with pytest.raises(ValueError, match="max_updates is named twice"):
         read_config(path)
     path.write_text("a: [")
     with pytest.raises(ValueError, match=r"run\.yaml"):

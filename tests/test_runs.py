@@ -166,3 +166,25 @@ def test_what_a_killed_process_left_is_put_in_order(tmp_path):
     tidy(directory)
     assert not (tmp_path / ".model-old").exists()
     assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("one", ["a moving film", {"text": "a moving film"}])
+def test_one_text_is_not_taken_for_a_list_of_its_letters(make_run, one):
+    with pytest.raises(ValueError, match="put the one into a list"):
+        load_run(make_run(), device="cpu").predict(one)
+
+
+def test_memory_that_runs_out_is_one_line(make_run, monkeypatch):
+    from click.testing import CliRunner
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+    import predict
+
+    def runs_out(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("registry.runs.infer", runs_out)
+    result = CliRunner().invoke(predict.main, [str(make_run()), "--text", "a moving film", "--device", "cpu"])
+    assert result.exit_code == 2
+    assert "memory ran out; give a smaller --batch-tokens" in result.output
+    assert "Traceback" not in result.output

@@ -33,7 +33,7 @@ def invalid_rows(rows: Dataset, *, needs_label: bool, unreadable: bool = False) 
     """Index -> what is wrong: no text at all, or no label where `needs_label` and other rows have one.
 
     Args:
-        unreadable: texts with U+FFFD, which stands for bytes that could not be decoded, are wrong too.
+        unreadable: texts with U+FFFD, which stands for what could not be decoded, are wrong too.
     """
     names = [name for name in (*TEXTS, "tokens") if name in rows.column_names]
     found = {}
@@ -42,7 +42,7 @@ def invalid_rows(rows: Dataset, *, needs_label: bool, unreadable: bool = False) 
             if not text.strip("\x1e\x1f \t\r\n\f\v\u3000\xa0"):
                 found[start + at] = "the text is empty"
             elif unreadable and "\ufffd" in text:
-                found[start + at] = "the text has bytes that are not of the file's encoding"
+                found[start + at] = "the text has characters that cannot be read (U+FFFD)"
     label = next((name for name in LABELS if name in rows.column_names), None)
     if needs_label and label is not None:
         missing = [at for at, value in enumerate(_values(rows, label)) if value is None]

@@ -123,15 +123,18 @@ class Chooser:
 
 
 def apply(chunk: Chunk, choices: Choices, where: str) -> pa.Table:
-    """The chunk's rows with canonical columns alone, strings or lists of strings.
+    """The chunk's rows with canonical columns alone, strings or lists of strings; a missing text is an empty one.
 
     Raises:
-        ValueError: a column that must hold lists holds text, or the other way round; a cell of an indicator
-            column says neither yes nor no.
+        ValueError: a column that must hold lists holds text, or the other way round; its values have several types,
+            or its lists nulls; a cell of an indicator column says neither yes nor no.
     """
     table = chunk.table
     columns: dict[str, Any] = {}
     for role, choice in choices.items():
+        mixed = next((chunk.mixed[name] for name in choice.columns if name in chunk.mixed), None)
+        if mixed:
+            raise ValueError(f"{where}, {mixed}")
         if len(choice.columns) > 1:
             several = choice.columns
             lists = [name for name in several if pa.types.is_list(table[name].type)]
@@ -143,12 +146,18 @@ def apply(chunk: Chunk, choices: Choices, where: str) -> pa.Table:
             continue
         name = choice.columns[0]
         # Rows of JSON may all lack a key that others have.
-        column = table[name] if name in table.column_names else pa.nulls(len(table), _type(role))
+        column = table[name] if name in table.column_names else pa.chunked_array([pa.nulls(len(table), _type(role))])
         is_list = pa.types.is_list(column.type)
         if is_list != (role in LISTS) and not (is_list and role == "label"):
             kinds = ("text", "lists") if not is_list else ("lists", "text")
             raise ValueError(f"{where}: column {name!r} holds {kinds[0]}, where {role} needs {kinds[1]}")
-        columns[role] = column if is_list or role not in CLASSES else _label(column)
+        if is_list:
+            _refuse_nulls(column, name, chunk, where)
+        elif role in TEXTS:
+            column = pc.fill_null(column, "")
+        elif role in CLASSES:
+            column = _label(column)
+        columns[role] = column
     return pa.table(columns)
 
 
@@ -211,6 +220,17 @@ def _indicated(chunk: Chunk, columns: Sequence[str], where: str) -> pa.Array:
             )
     rows = zip(*flags, strict=True)
     return pa.array([[c for c, on in zip(columns, row, strict=True) if on] for row in rows], pa.list_(pa.string()))
+
+
+def _refuse_nulls(lists: Any, name: str, chunk: Chunk, where: str) -> None:
+    """A null within a list; one instead of a list is a missing value like any other."""
+    if not any(part.flatten().null_count for part in lists.chunks):
+        return
+    at, items = next((at, items) for at, items in enumerate(lists.to_pylist()) if None in (items or ()))
+    raise ValueError(
+        f"{where}, {chunk.unit} {chunk.places[at]}: item {items.index(None)} of the list in column {name!r} is null; "
+        "every item must be text"
+    )
 
 
 def _joined(table: pa.Table, columns: Sequence[str]) -> Any:

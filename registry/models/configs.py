@@ -114,13 +114,25 @@ def set_head(config: PreTrainedConfig, head: Head) -> None:
 
 
 def set_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Vocabulary size and special token ids of a model that starts from scratch, in place."""
+    """Vocabulary size and special token ids of a model that starts from scratch, in place.
+
+    Raises:
+        ValueError: the architecture needs a special token that the tokenizer lacks.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
     before = {key: getattr(config, key, None) for key in ("pad_token_id", "eos_token_id", "bos_token_id")}
     config.vocab_size = len(tokenizer)
     for name in ("pad", "bos", "eos", "cls", "sep", "mask", "unk"):
         key = f"{name}_token_id"
-        if hasattr(config, key):
-            setattr(config, key, getattr(tokenizer, key))
+        try:
+            if hasattr(config, key):
+                setattr(config, key, getattr(tokenizer, key))
+        except StrictDataclassError:
+            raise ValueError(
+                f"{config.model_type} needs a tokenizer with a {name} token, which this one lacks; "
+                "give one with --model-option vocabulary=DIRECTORY"
+            ) from None
     start = getattr(config, "decoder_start_token_id", None)
     if start is not None:
         meant = next((key for key, value in before.items() if value == start), "pad_token_id")

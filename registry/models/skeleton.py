@@ -12,6 +12,9 @@ from registry.models.base import ModelSource
 from registry.models.building import whole_parameters
 from registry.models.head_plans import bare_class
 
+MIXING_VALUES = ("trigram_input", "block_sizes", "hash_code_len")
+"""Configuration values of what no attention mask stops: neighbours' embeddings, pooled states, attention by hash."""
+
 
 def skeleton(config: PreTrainedConfig, source: ModelSource) -> tuple[list[str], int | None]:
     """Inputs that the architecture is given, and how many positions it has; no weights are made.
@@ -34,6 +37,13 @@ def skeleton(config: PreTrainedConfig, source: ModelSource) -> tuple[list[str], 
 
 
 def _masks_padding(model: PreTrainedModel) -> bool:
-    """Whether nothing but masked attention mixes positions: no convolution, no neighbours' embeddings."""
-    mixes = any(isinstance(part, nn.Conv1d) and part.kernel_size[0] > 1 for part in model.modules())
-    return not mixes and not getattr(model.config, "trigram_input", False)
+    """Whether nothing but masked attention mixes positions: no convolution, no pooling, no neighbours' embeddings."""
+    mixes = any(_joins_neighbours(part) for part in model.modules())
+    return not mixes and not any(getattr(model.config, name, None) for name in MIXING_VALUES)
+
+
+def _joins_neighbours(part: nn.Module) -> bool:
+    """Whether it is a convolution over tokens; one that cuts an image into patches has windows that do not overlap."""
+    if isinstance(part, nn.Conv2d):
+        return any(size > step for size, step in zip(part.kernel_size, part.stride, strict=True))
+    return isinstance(part, nn.Conv1d) and part.kernel_size[0] > 1

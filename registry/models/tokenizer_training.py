@@ -25,6 +25,9 @@ def train_tokenizer(kind: str, texts: Texts, size: int) -> PreTrainedTokenizerBa
     Args:
         kind: a model_type of transformers; WordPiece where that one has no trainable tokenizer.
         size: entries at most, special tokens included.
+
+    Raises:
+        ValueError: the architecture's tokenizer is not one that can be trained here.
     """
     import transformers
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
@@ -32,7 +35,13 @@ def train_tokenizer(kind: str, texts: Texts, size: int) -> PreTrainedTokenizerBa
     trainable: Any = getattr(transformers, TOKENIZER_MAPPING_NAMES.get(kind) or "", None)
     if trainable is None or trainable is transformers.TokenizersBackend:
         trainable = transformers.BertTokenizer
-    kind_of_model = type(trainable().backend_tokenizer.model).__name__
+    try:
+        kind_of_model = type(trainable().backend_tokenizer.model).__name__
+    except (TypeError, AttributeError, ImportError) as error:
+        raise ValueError(
+            f"{kind}: its tokenizer cannot be trained on texts ({' '.join(str(error).split())}); "
+            "give one with --model-option vocabulary=DIRECTORY"
+        ) from None
     if kind_of_model == "WordPiece":
         return _train_wordpiece(trainable, texts, size)
     if kind_of_model == "Unigram":

@@ -45,7 +45,7 @@ def given_tokenizer(directory: str) -> PreTrainedTokenizerBase:
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, accepted: Iterable[str], positions: int | None) -> None:
-    """Fit a tokenizer to its model, in place: a pad token, the inputs that forward takes, the longest text.
+    """Fit a tokenizer to its model, in place: padding, the inputs that forward takes, the longest text.
 
     Args:
         accepted: names of the inputs that the model's forward takes.
@@ -53,6 +53,8 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, accepted: Iterable[str], p
     """
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    # Absolute positions count from the first column, padding or not; every head finds where a text ends by itself.
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
     names = set(accepted)
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in names]
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what save_pretrained writes

@@ -80,17 +80,22 @@ class Transformer(ModelSpec):
     def build(self, head: Head, tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> nn.Module:
         """The module, in float32 on the CPU: the checkpoint's weights under a new head, or random ones."""
         from registry.models.building import new_module, pretrained_module, reinitialise
+        from registry.models.head_plans import default_pooling
 
         source = self._source(source)
         config = self._config(source)
         set_head(config, head)
-        if config.pad_token_id is None:
+        ends_by_pad = default_pooling(config) == "last"
+        if not ends_by_pad and getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
         if source.from_scratch:
             set_vocabulary(config, tokenizer)
-            return new_module(self._plan(config, head, source), config)
-        module = pretrained_module(self._plan(config, head, source), config, source, len(tokenizer))
-        reinitialise(module, self.reinit_layers)
+            module = new_module(self._plan(config, head, source), config)
+        else:
+            module = pretrained_module(self._plan(config, head, source), config, source, len(tokenizer))
+            reinitialise(module, self.reinit_layers)
+        if ends_by_pad:  # once the embeddings are there, for the pad token may have been added to them
+            _set_pad_token(module, tokenizer)
         return module
 
     def allow_packing(self, module: nn.Module) -> None:
@@ -195,6 +200,15 @@ class Transformer(ModelSpec):
         return plan_head(config, head, source, pooling=self.pooling, hidden=self.head_hidden, dropout=self.dropout)
 
 
+def _set_pad_token(module: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
+    """The pad token by which a decoder's head finds the last token of a text, in place.
+
+    Encoders keep the one that they were trained with: RoBERTa's positions begin behind it.
+    """
+    config: Any = module.config
+    config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
 def _check_flash() -> None:
     from transformers.utils.import_utils import is_flash_attn_2_available
 
@@ -209,6 +223,8 @@ def _fitted(
     from registry.models.skeleton import skeleton
     from registry.models.tokenizers import fit_tokenizer
 
+    if source.from_scratch:  # ESM's configuration has no size of its own
+        set_vocabulary(config, tokenizer)
     accepted, positions = skeleton(config, source)
     fit_tokenizer(tokenizer, accepted, positions)
     return tokenizer

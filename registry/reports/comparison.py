@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+from registry.options import fields
 from registry.reports.contributions import row_metric
 from registry.reports.resampling import RowMetric, common_rows, holm, mcnemar, paired_difference
 from registry.reports.run_record import RunRecord
 from registry.reports.tables import flat_metrics
 
 LABELS = ("task", "model", "variant", "fraction")
-UNTOLD = ("output_dir", "overwrite", "seed", "train_fraction", "task", "model", "num_workers", "log_every")
+UNTOLD = {"seed", "train_fraction", "task", "model"} | {
+    name for _, name, item in fields() if not item.metadata["affects_training"]
+}
+"""Options that make no variant: a column of the table tells them, or they change no training."""
 SIGNIFICANT = 0.05
 
 

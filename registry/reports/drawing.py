@@ -78,6 +78,7 @@ def settings() -> Any:
         "grid.color": LINE,
         "grid.linewidth": 0.7,
         "text.color": INK,
+        "text.parse_math": False,  # a label is a text: "$$" is no formula
         "xtick.color": LINE,
         "ytick.color": LINE,
         "xtick.labelcolor": MUTED,
@@ -120,8 +121,12 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def readable(names: Sequence[str]) -> list[str]:
-    """Names as this machine's fonts can draw them: "#3" for the fourth where a character is in none of them."""
-    return [name if _drawable(name) else f"#{i}" for i, name in enumerate(names)]
+    """Names as this machine's fonts can draw them: "#3" for the fourth where a character is in none of them.
+
+    A legend leaves names out that begin with an underscore; a space of no width stands before these.
+    """
+    shown = [f"\u200b{name}" if name.startswith("_") else name for name in names]
+    return [name if _drawable(name) else f"#{i}" for i, name in enumerate(shown)]
 
 
 def inline_svg(figure: Figure, label: str) -> str:

@@ -44,12 +44,12 @@ def line_chart(
         percent: x is a share, labelled so at every point.
     """
     figure, axes = new_axes(size, title, xlabel, ylabel)
-    for line in lines:
+    for name, line in zip(readable([line.name for line in lines]), lines, strict=True):
         style: dict[str, Any] = {"color": COLOURS[line.colour % len(COLOURS)]}
         style["linestyle"] = DASHES[(line.colour // len(COLOURS)) % len(DASHES)]
         if line.marked or len(line.x) == 1:
             style |= {"marker": MARKERS[line.colour % len(MARKERS)], "markersize": 5, "markeredgecolor": "none"}
-        axes.plot(line.x, line.y, label=readable([line.name])[0], **style)
+        axes.plot(line.x, line.y, label=name, **style)
         if line.spread is not None and np.any(np.asarray(line.spread) > 0):
             low, high = np.subtract(line.y, line.spread), np.add(line.y, line.spread)
             axes.fill_between(line.x, low, high, color=style["color"], alpha=0.15, linewidth=0)
@@ -123,8 +123,9 @@ def confusion_chart(matrix: np.ndarray, names: Sequence[str]) -> Figure:
 def precision_recall_chart(curves: Sequence[tuple[str, np.ndarray, np.ndarray, float]]) -> Figure:
     """Precision against recall for each (name, precision, recall, average precision)."""
     figure, axes = new_axes((4.8, 3.2), xlabel="recall", ylabel="precision")
-    for i, (name, precision, recall, average) in enumerate(curves):
-        label = f"{readable([name])[0]} ({average:.3f})"
+    names = readable([name for name, *_ in curves])
+    for i, (_, precision, recall, average) in enumerate(curves):
+        label = f"{names[i]} ({average:.3f})"
         axes.plot(recall, precision, color=COLOURS[i % len(COLOURS)], label=label, drawstyle="steps-post")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
     axes.legend(loc="lower left", title="average precision")
@@ -143,8 +144,9 @@ def point_chart(
     from matplotlib import ticker
 
     figure, axes = new_axes(size, xlabel=xlabel, ylabel=ylabel)
-    for name, x, y, colour in points:
-        shade, label = COLOURS[colour % len(COLOURS)], readable([name])[0]
+    labels = readable([name for name, *_ in points])
+    for label, (_, x, y, colour) in zip(labels, points, strict=True):
+        shade = COLOURS[colour % len(COLOURS)]
         if x is None:
             axes.axhline(y, color=shade, linewidth=1.2, linestyle=DASHES[1], label=label)
         else:

@@ -86,7 +86,8 @@ class Screen:
         self.line(f"run       {run}")
         self.line(f"report    {run / 'report.html'}")
         self.line(f"next      python scripts/predict.py {run} --text '…'")
-        self.line(f"          python scripts/evaluate.py {run} --split validation")
+        scored = next((split for split in splits if split != "train"), "train")
+        self.line(f"          python scripts/evaluate.py {run} --split {scored}")
 
 
 def short(value: float) -> str:

@@ -21,6 +21,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from registry import __version__
 from registry.runs import Run
@@ -36,6 +37,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 )
 ENCODING_THREADS = 2
+HUNG_UP = 499
+"""What is counted where nobody waits for the answer any more."""
 
 
 class Serving:
@@ -71,7 +74,7 @@ class Serving:
                 gone.add_done_callback(lambda _: waiting.cancel())
                 return await service.predict(items)
             if gone.done():
-                raise Refused(499, "the client hung up")
+                raise Refused(HUNG_UP, "the client hung up")
             raise Refused(504, f"no answer within {self.limits.timeout:g} seconds")
         finally:
             gone.cancel()
@@ -108,7 +111,7 @@ def build_app(
         await asyncio.to_thread(serving.close)
 
     app = FastAPIOffline(
-        title=f"{', '.join(runs)}", version=__version__, lifespan=lifespan, redoc_url=None, description=__doc__
+        title="finetune-registry", version=__version__, lifespan=lifespan, redoc_url=None, description=__doc__
     )
     app.state.serving = serving
     app.add_exception_handler(Refused, _refused)
@@ -158,8 +161,8 @@ def _add_state(app: FastAPI, serving: Serving) -> None:
     @app.get("/ready")
     async def ready() -> Response:
         """Warmed up: requests are answered at full speed."""
-        waiting = [name for name, service in serving.services.items() if not service.ready]
-        return _json({"ready": not waiting, "warming_up": waiting}, 503 if waiting else 200)
+        ready = all(service.ready for service in serving.services.values())
+        return _json({"ready": ready}, 200 if ready else 503)
 
     @app.get("/info")
     async def info() -> Response:
@@ -186,6 +189,9 @@ async def _timed(serving: Serving, request: Request, read: Any, answer_name: str
     except TimeoutError:
         status = 408
         raise Refused(408, f"the request did not arrive within {serving.limits.timeout:g} seconds") from None
+    except ClientDisconnect:
+        status = HUNG_UP
+        raise Refused(status, "the client hung up") from None
     except Refused as refusal:
         status = refusal.status
         raise

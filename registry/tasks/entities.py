@@ -90,7 +90,10 @@ def _from_inside(tags: Sequence[str], scheme: str) -> list[str]:
 
 
 def _unlike(tag: str, place: int, scheme: str) -> str:
-    hint = "" if tag.partition("-")[0] in _IOBES else "; scheme=io reads bare types"
+    if tag.removeprefix("-").isdecimal():
+        hint = "; numbers must be written as the names they stand for (B-PER, O)"
+    else:
+        hint = "" if tag.partition("-")[0] in _IOBES else "; scheme=io reads bare types"
     return f"tag {tag!r} at token {place} is not of the {scheme} scheme{hint}"
 
 

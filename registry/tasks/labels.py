@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import math
 import re
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from registry.data.places import RowError
+from registry.data.places import RowError, where
 from registry.heads import IGNORE, Head
 from registry.tasks.columns import closest, map_column
 
@@ -37,7 +38,9 @@ def strip_labels(raw: DatasetDict, pattern: str, unlabelled: Sequence[str], rena
         value = found.group() if found else value
         return renamed.get(value, value)
 
-    def strip_each(values: list[str] | None) -> list[str] | None:
+    def strip_each(values: list[str] | str | None) -> list[str] | None:
+        if isinstance(values, str):
+            raise ValueError(f"column label: {values!r} is one label, where other splits have lists of labels")
         return None if values is None else [found for value in values if (found := strip(value)) is not None]
 
     if all(isinstance(kind, Value) for kind in kinds):
@@ -52,11 +55,16 @@ def name_labels(raw: DatasetDict, problem: str, labels: Sequence[str], separator
         problem: "auto" decides by the values and says what it took them for.
         labels: the declared label space; a source may then hold indices into it, and -1 for none.
         separator: splits one cell into several labels.
+
+    Raises:
+        ValueError: a label that the problem or the label space has no room for; names its file and row.
     """
     from datasets import List, Value
 
     if not any("label" in split.column_names for split in raw.values()):
         return raw
+    if problem in ("auto", "multi_label"):
+        _refuse_written_lists(raw)
     if problem == "auto":
         problem = guess_problem(raw, labels, separator)
     if problem == "regression":
@@ -159,6 +167,25 @@ def _number(value: Any) -> float | None:
     return number
 
 
+def _refuse_written_lists(raw: DatasetDict) -> None:
+    """A cell "['a', 'c']", as pandas writes lists to CSV, would be a class of its own."""
+    for split, rows in raw.items():
+        for position, value in enumerate(rows["label"][:] if "label" in rows.column_names else ()):
+            if isinstance(value, str) and _is_written_list(value):
+                raise ValueError(
+                    f"{split} {where(rows, rows[position]['row'])}, column label: {value[:40]!r} is a list written as "
+                    "text; use JSON lines or parquet for lists, or cells such as 'a|c' with label_separator='|' "
+                    "(problem=single_label takes it for a name)"
+                )
+
+
+def _is_written_list(text: str) -> bool:
+    try:
+        return text.startswith("[") and isinstance(ast.literal_eval(text), list)
+    except (ValueError, SyntaxError):
+        return False
+
+
 def _filled(raw: DatasetDict) -> DatasetDict:
     """`raw` with [] for None in splits that have labels: an empty cell is how text says "none of them"."""
     from datasets import DatasetDict, List, Value
@@ -174,6 +201,9 @@ def _name(column: str, labels: Sequence[str]) -> Callable[[Any], str | None]:
     known = set(labels)
 
     def name(value: Any) -> str | None:
+        if isinstance(value, list):
+            what = f"{str(value)[:40]} is a list of labels, where one is needed"
+            raise ValueError(f"column {column}: {what} (problem=multi_label learns several)")
         if value is None or value in known or not labels:
             return value or None
         if value in ("", "-1"):

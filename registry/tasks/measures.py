@@ -153,15 +153,13 @@ def ranking(ranks: np.ndarray, scores: np.ndarray, threshold: float) -> Metrics:
     if not len(ranks):
         return {"support": 0}
     answered = scores >= threshold
-    found: Metrics = {
+    return {
         "accuracy": float((ranks == 1).mean()),
         "top3_accuracy": float(((ranks > 0) & (ranks <= 3)).mean()),
         "top5_accuracy": float(((ranks > 0) & (ranks <= 5)).mean()),
         "mrr": float(np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0).mean()),
         "coverage": float(answered.mean()),
+        "accuracy_answered": float((ranks[answered] == 1).mean()) if answered.any() else None,
         "unseen_answers": int((ranks == 0).sum()),
         "support": len(ranks),
     }
-    if answered.any():
-        found["accuracy_answered"] = float((ranks[answered] == 1).mean())
-    return found

@@ -68,6 +68,11 @@ class MaskedLM(Task):
     ) -> dict[str, list[Any]]:
         if tokenizer.mask_token_id is None:
             raise ValueError(f"tokenizer {tokenizer.name_or_path!r} has no mask token: it cannot do masked-lm")
+        if self.whole_word and not tokenizer.is_fast:
+            raise ValueError(
+                f"tokenizer {tokenizer.name_or_path!r} ({type(tokenizer).__name__}) is written in Python and does not "
+                "tell words apart: leave --task-option whole_word out"
+            )
         if "around_masks" in examples:
             return join_masked(tokenizer, examples["around_masks"], examples["row"], limits)
         return pack(tokenizer, examples["text"], examples["row"], limits, words=self.whole_word)
@@ -162,7 +167,7 @@ class MaskedLM(Task):
                 [{"token": str(tokenizer.decode([i])).strip(), "score": s} for i, s in zip(ids, row, strict=True)]
                 for ids, row in zip(guesses.tolist(), scores.tolist(), strict=True)
             ]
-            best = [str(mask[0]["token"]) for mask in masks]
+            best = [_inside(tokenizer, ids[0]) for ids in guesses.tolist()]
             filled = itertools.chain.from_iterable(zip(stretches, [*best, ""], strict=True))
             decoded.append({"text": "".join(filled), "masks": masks})
         return decoded
@@ -174,6 +179,12 @@ class MaskedLM(Task):
 
     def sample(self) -> DatasetDict:
         return samples.mlm()
+
+
+def _inside(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """The token as it reads inside of a text: WordPiece marks one that continues a word only where it stands first."""
+    twice = str(tokenizer.decode([token, token]))
+    return twice[len(str(tokenizer.decode([token]))) :].strip()
 
 
 def _scored(outputs: Mapping[str, Any], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

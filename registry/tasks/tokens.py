@@ -48,6 +48,9 @@ class Frame:
         return [*before, *[a] * first, *between, *[b] * second, *after] or [a]
 
 
+Probe = tuple[list[int], list[int | None], list[int] | None]
+"""Token ids, which text each is of (None: special), and token types."""
+
 _FRAMES: weakref.WeakKeyDictionary[Any, dict[bool, Frame]] = weakref.WeakKeyDictionary()
 
 
@@ -60,26 +63,37 @@ def frame_of(tokenizer: PreTrainedTokenizerBase, pair: bool = False) -> Frame:
 
 
 def _probed(tokenizer: PreTrainedTokenizerBase, pair: bool) -> Frame:
-    """The frame found by encoding a probe and looking which tokens are special.
+    """The frame found by looking which tokens of an encoded probe are special.
 
-    Asking the tokenizer this way works for every kind of post-processor; cutting and framing by
-    hand then allows truncation at either end or in the middle, which tokenizers do not offer.
+    Cutting and framing by hand then allows truncation at either end or in the middle, which tokenizers do not offer.
     """
-    for probe in ("a", "的", ".", tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)):
-        encoded = tokenizer(probe, probe) if pair else tokenizer(probe)
-        belongs = encoded.sequence_ids(0)
-        if set(belongs) >= ({0, 1} if pair else {0}):
-            break
-    else:
-        raise ValueError(f"tokenizer {tokenizer.name_or_path!r} gives no tokens for any probe text")
+    ids, belongs, types = _encoded_probe(tokenizer, pair) if tokenizer.is_fast else _framed_probe(tokenizer, pair)
     first = [i for i, text in enumerate(belongs) if text == 0]
     second = [i for i, text in enumerate(belongs) if text == 1] or [len(belongs)]
-    ids, types = encoded["input_ids"], encoded.get("token_type_ids")
     cuts = (slice(0, first[0]), slice(first[-1] + 1, second[0]), slice(second[-1] + 1, None))
     if not pair:
         return Frame(ids[cuts[0]], [], ids[cuts[1]], None, stand_in(tokenizer))
     kept = types and (types[cuts[0]], types[first[0]], types[cuts[1]], types[second[0]], types[cuts[2]])
     return Frame(ids[cuts[0]], ids[cuts[1]], ids[cuts[2]], kept or None, stand_in(tokenizer))
+
+
+def _encoded_probe(tokenizer: PreTrainedTokenizerBase, pair: bool) -> Probe:
+    """A probe that the tokenizer encodes: this works for every kind of post-processor."""
+    for probe in ("a", "的", ".", tokenizer.convert_ids_to_tokens(len(tokenizer) - 1)):
+        encoded = tokenizer(probe, probe) if pair else tokenizer(probe)
+        belongs = encoded.sequence_ids(0)
+        if set(belongs) >= ({0, 1} if pair else {0}):
+            return encoded["input_ids"], belongs, encoded.get("token_type_ids")
+    raise ValueError(f"tokenizer {tokenizer.name_or_path!r} gives no tokens for any probe text")
+
+
+def _framed_probe(tokenizer: PreTrainedTokenizerBase, pair: bool) -> Probe:
+    """Ids that no token has, framed by a tokenizer written in Python: it does not say which token is of which text."""
+    first, second = [-1], [-2] if pair else None
+    ids = tokenizer.build_inputs_with_special_tokens(first, second)
+    typed = "token_type_ids" in tokenizer.model_input_names
+    types = tokenizer.create_token_type_ids_from_sequences(first, second) if typed else None
+    return ids, [{-1: 0, -2: 1}.get(i) for i in ids], types
 
 
 def stand_in(tokenizer: PreTrainedTokenizerBase) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import regex
 
 from registry.tasks.tokens import stand_in
 
@@ -13,10 +14,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Abbreviations and numbers whole, a clitic ('s) by itself, any other sign by itself: as CoNLL's files do.
-_WORD = re.compile(
-    r"(?:[^\W\d_]\.){2,}|\d+(?:[.,:/-]\d+)*|['’](?:s|re|ve|ll|d|m|t)\b|\w+(?:[-.&]\w+)*|[^\w\s]", re.IGNORECASE
+# Vowel signs, accents and the joiners between them belong to the word that they are written in.
+_LETTER = r"[\w\p{M}\p{N}\u200c\u200d]"
+_WORD = regex.compile(
+    r"(?:[^\W\d_]\.){2,}|\d+(?:[.,:/-]\d+)*"
+    rf"|['’](?:s|re|ve|ll|d|m|t)(?!{_LETTER})|{_LETTER}+(?:[-.&]{_LETTER}+)*|[^\w\s]",
+    regex.IGNORECASE,
 )
-_CHARACTER = re.compile(r"\S")
+_CHARACTER = regex.compile(r"\S")
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def word_pieces(
     """Token ids of every word of every sentence; at least one each.
 
     Every distinct word is tokenised by itself, once, so that no tokenizer can join two words or lose
-    one. Where a space belongs to the word after it (byte-level BPE), it is given one.
+    one. Where a space belongs to the word after it (byte-level BPE, Gemma), it is given one.
 
     Args:
         spaced: whether words are written with spaces between them.
@@ -109,6 +114,8 @@ def joined_words(words: Sequence[str], spaced: bool) -> tuple[str, list[int]]:
 
 
 def _space_matters(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a space belongs to the word after it: byte-level tokenizers write it Ġ."""
-    ids = tokenizer(" a", add_special_tokens=False)["input_ids"]
-    return bool(ids) and tokenizer.convert_ids_to_tokens(ids)[0].startswith("Ġ")
+    """Whether a space belongs to the word after it (written Ġ or ▁), and is only there where the text has one."""
+    spaced, bare = (
+        tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (" a", "a")
+    )
+    return bool(spaced) and spaced[0].startswith(("Ġ", "▁")) and not (bare and bare[0].startswith(("Ġ", "▁")))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,6 +135,7 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
     )
     for message in checks.messages(prepared.checks):
         say(message)
+    check_selection(options, prepared)
     head = task.head(prepared.uncut)
     if head.kind not in choice.spec.heads:
         able = ", ".join(choice.spec.heads)
@@ -150,6 +153,26 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
         share = prepared.checks["truncated"]["train"]
         say(f"train: {share:.1%} of the texts are longer than --max-length {limits.max_length} and cut")
     return Job(choice, prepared, head, tokenizer, limits, encoded, encode)
+
+
+def check_selection(options: Options, prepared: Prepared) -> None:
+    """Whether validation can select the best weights.
+
+    Raises:
+        ValueError: it has no labels; or there is none, and an option asks for it.
+    """
+    if "validation" in prepared.splits:
+        if prepared.checks["unlabelled"]["validation"] == len(prepared.splits["validation"]):
+            raise ValueError(
+                "validation: no row has a label, so that nothing says which weights are the best; give labelled rows, "
+                "or none, and a part of train is taken (--split-ratio)"
+            )
+        return
+    for name in ("patience", "best_metric"):
+        value = getattr(options.evaluation, name)
+        if value is not None:
+            flag = f"--{name.replace('_', '-')} {value}"
+            raise ValueError(f"{flag}: there is no validation split to ask; --split-ratio 0.9/0.1 takes one from train")
 
 
 def refuse_unused(typed: Mapping[str, Any], flag: str, unused: Mapping[str, str]) -> None:
@@ -170,15 +193,22 @@ class Encoding:
     limits: Limits
     num_workers: int
 
-    def __call__(self, rows: Dataset) -> Encoded:
+    def __call__(self, rows: Dataset, cache_dir: Path | None = None) -> Encoded:
         """The encoded examples of the rows."""
         return encode_split(
             lambda examples: self.task.encode(examples, self.tokenizer, self.head, self.limits),
             rows,
             fingerprint=self._fingerprint,
-            cache_dir=default_cache_dir(),
+            cache_dir=cache_dir or default_cache_dir(),
             num_workers=self.num_workers,
         )
+
+    def once(self, rows: Dataset) -> Encoded:
+        """The same for rows that nobody will ask for again: their files go when the examples do."""
+        beside = default_cache_dir() / "encoded"
+        beside.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(suffix=".part", dir=beside, ignore_cleanup_errors=True) as folder:
+            return self(rows, Path(folder))  # what is mapped stays readable
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -201,19 +231,20 @@ class TrainingExamples:
         """The epoch's examples."""
         if not self._augmenter:
             return self._job.encoded["train"]
-        if self._latest is None or self._latest[0] != epoch:
-            self._latest = epoch, self._with_noise(epoch)
-        return self._latest[1]
+        latest = self._latest  # the loop and the thread that collates ahead may ask for two epochs at once
+        if latest is None or latest[0] != epoch:
+            self._latest = latest = epoch, self._with_noise(epoch)
+        return latest[1]
 
     def _with_noise(self, epoch: int) -> Encoded:
         """The noisy examples; rows that noise would cut into more or fewer windows stay as they are."""
         job, train = self._job, self._job.prepared.splits["train"]
-        encoded = job.encode(self._augmenter.rows(train, epoch))
+        encoded = job.encode.once(self._augmenter.rows(train, epoch))
         size = max(train["row"][:]) + 1
         before, after = (np.bincount(e.column("row"), minlength=size) for e in (job.encoded["train"], encoded))
         if (before == after).all():
             return encoded
-        encoded = job.encode(self._augmenter.rows(train, epoch, np.flatnonzero(before != after).tolist()))
+        encoded = job.encode.once(self._augmenter.rows(train, epoch, np.flatnonzero(before != after).tolist()))
         if len(encoded) != len(job.encoded["train"]):
             raise ValueError(
                 f"task {job.options.run.task!r} packs rows, which noise moves, and does not say so (`packs = True`)"
@@ -229,6 +260,10 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     if backend is not None:  # how the last call cut and padded is written there, too, and of no use for the next
         backend.no_truncation()
         backend.no_padding()
-    content = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+        content = backend.to_str()
+    else:  # one written in Python: whatever it saves
+        with TemporaryDirectory() as folder:
+            tokenizer.save_pretrained(folder)
+            content = repr([(file.name, file.read_bytes()) for file in sorted(Path(folder).iterdir())])
     known = f"{type(tokenizer).__name__} {tokenizer.model_input_names} {content}"
     return hashlib.sha256(known.encode()).hexdigest()

@@ -15,6 +15,9 @@ from registry.training.plan import UpdatePlan
 Collate = Callable[[Sequence[Features], int], Batch]
 """(features, epoch) -> batch; the seed is bound already."""
 
+AHEAD = 2
+"""Updates that are collated while one trains."""
+
 
 @dataclass(frozen=True)
 class Update:
@@ -54,10 +57,9 @@ class Updates:
         rank: int,
         world_size: int,
         micro_batch_size: int,
-        ahead: int = 2,
     ) -> None:
         self.plan, self.encoded, self.collate = plan, encoded, collate
-        self.rank, self.world_size, self.ahead = rank, world_size, ahead
+        self.rank, self.world_size = rank, world_size
         self.micro_batch_size = micro_batch_size
 
     def between(self, first: int, last: int) -> Iterator[Update]:
@@ -68,7 +70,7 @@ class Updates:
             try:
                 for job in jobs:
                     pending.append(pool.submit(self._collate, *job))
-                    if len(pending) > self.ahead:
+                    if len(pending) > AHEAD:
                         yield self.resized(pending.pop(0).result())
                 while pending:
                     yield self.resized(pending.pop(0).result())

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from registry.training.memory import is_out_of_memory
+from registry.allocator import is_out_of_memory
 
 T = TypeVar("T")
 

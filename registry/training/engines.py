@@ -63,7 +63,7 @@ def gathered_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Tens
     """Whole weights by name on the first process (call it on all): ZeRO-3 and FSDP put their pieces together."""
     kind = str(accelerator.distributed_type.value)
     if kind not in ("DEEPSPEED", "FSDP"):  # accelerate would import DeepSpeed to find that out
-        bare = getattr(model, "module", model)
+        bare = model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
         return whole_rows(bare, dict(bare.state_dict())) if accelerator.is_main_process else {}
     state: dict[str, Tensor] = accelerator.get_state_dict(model) or {}
     first: dict[int, str] = {}  # ZeRO-1 and 2 are copied name by name: what is tied must stay one tensor

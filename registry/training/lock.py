@@ -6,12 +6,14 @@ import fcntl
 import os
 from pathlib import Path
 
+LOCK = ".lock"
+
 
 class RunLock:
     """An advisory lock on `<run>/.lock`, held until the process ends, however it ends."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / ".lock"
+        self.path = directory / LOCK
         self._file: int | None = None
 
     def acquire(self) -> None:

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from registry.allocator import is_out_of_memory
 from registry.inference import to_device
 from registry.training.engines import is_sharded, micro_step
 
 if TYPE_CHECKING:
     from registry.training.plan import UpdatePlan
     from registry.training.setup import Setup
-
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What errors say, of no class of their own, where the host, CUDA itself or one of its libraries has no more."""
 
 STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "paged_adamw8bit": 2, "lion8bit": 1, "adafactor": 0, "sgd": 4, "lamb": 8}
 """Bytes of optimizer state for one trained number."""
@@ -76,7 +74,7 @@ def runs_out(attempt: Callable[[], None]) -> bool:
     """Whether memory runs out in `attempt`; what it held is free again afterwards."""
     try:
         attempt()
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         failed = True
@@ -85,8 +83,3 @@ def runs_out(attempt: Callable[[], None]) -> bool:
     if failed and torch.cuda.is_available():
         torch.cuda.empty_cache()
     return failed
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that the device or the host has no more memory."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in OUT_OF_MEMORY)

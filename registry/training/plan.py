@@ -16,6 +16,9 @@ BLOCK_UPDATES, FEWEST_BLOCKS = 64, 4
 """Examples are sorted by length within shuffled blocks of this many updates, and within so many blocks at least: one
 block would put the same examples together in every epoch."""
 
+SHOWN = 200
+"""Updates whose padding is counted to be shown."""
+
 
 @dataclass(frozen=True)
 class UpdatePlan:
@@ -105,9 +108,9 @@ def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def padding_share(plan: UpdatePlan, epoch: int = 0, updates: int = 200) -> tuple[float, float]:
-    """Share of padding in the plan's batches, and in batches of random rows beside it."""
-    planned = plan.epoch(epoch)[:updates]
+def padding_share(plan: UpdatePlan) -> tuple[float, float]:
+    """Share of padding in the plan's first batches, and in batches of random rows beside it."""
+    planned = plan.epoch(0)[:SHOWN]
     flat = np.random.default_rng(plan.seed).permutation(np.concatenate(planned)) if planned else np.array([], int)
     return _padding(plan.lengths, planned), _padding(plan.lengths, _cut(flat, plan.batch_size))
 

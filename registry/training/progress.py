@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -172,9 +172,10 @@ class Progress:
 
     def close(self) -> None:
         """Flush and close the log, and let others have the run directory."""
-        if self.log is not None:
-            self.log.close()
-            self.log = None
+        log, self.log = self.log, None
+        with suppress(OSError):  # what has to last was synced before, or its error is being told
+            if log is not None:
+                log.close()
         self.lock.release()
 
     def _evaluate_if_due(self) -> None:
@@ -185,13 +186,12 @@ class Progress:
             return
         self._settle(weights=True)  # without validation, too: the last weights are then the result
         self._take_into_average()
-        if self.job.splits("validation"):
-            self._tick()
-            self._evaluate()  # interrupted, it is due again when the run goes on
-            self._since = time.perf_counter()
+        self._tick()
+        self._evaluate()  # interrupted, it is due again when the run goes on
+        self._since = time.perf_counter()
 
     def _evaluate(self) -> None:
-        """Score the weights, or their average, and save them where they are the best so far."""
+        """Score the weights, or their average."""
         with self.setup.averaged() if self.state.update else nullcontext():
             self._score()
 
@@ -203,6 +203,7 @@ class Progress:
             state.averaged = state.update
 
     def _score(self) -> None:
+        """Log what training and validation, where there is one, have of metrics; keep the best weights."""
         scorer = self.setup.scorer
         scores = {
             split: scorer.score(self.setup.model, encoded, self.asked_to_stop)[0]
@@ -213,7 +214,7 @@ class Progress:
         if self.log is not None and self.job.options.logging.histograms:
             self.log.write_histograms(self.state.update, self.setup.module)
         patience = self.job.options.evaluation.patience
-        is_best = self.state.update > 0 and self.selection.record(self.state, scores["validation"], patience)
+        is_best = "validation" in scores and self.selection.record(self.state, scores["validation"], patience)
         for split, metrics in scores.items():
             self.write(split, metrics)
             self.display.evaluation(split, self.state.update, metrics, is_best and split == "validation")

@@ -12,13 +12,11 @@ import yaml
 
 from registry import models, tasks
 from registry.models.adapters import merged, unadapted
-from registry.options import fields
 from registry.plugins import options_of
 from registry.run_directory import (
     Named,
     Record,
     RunDirectory,
-    read_json,
     record_results,
     save_model,
     tidy,
@@ -35,8 +33,8 @@ from registry.training.lock import RunLock
 from registry.training.peak_memory import peak_memory_mb
 from registry.training.processor import launcher
 from registry.training.progress import Display, Progress
-from registry.training.resuming import check_options, frozen_weights, interval, read_state
-from registry.training.run_choice import choose_directory
+from registry.training.resuming import frozen_weights, interval, read_state
+from registry.training.run_choice import destination
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 
@@ -53,30 +51,18 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     """
     options, main = job.options, setup.accelerator.is_main_process
     interval(options.checkpoints.checkpoint_every)  # wrong text is said before anything is written
-    affecting = [name for _, name, item in fields() if item.metadata["affects_training"]]
-    run, resume = options.run, options.checkpoints.resume
-    directory, continues = choose_directory(
-        run.output_dir, run.task, run.model, options.flat(), affecting, overwrite=run.overwrite, resume=resume
-    )
+    directory, continues = destination(options)
     setup.control.wait()  # nobody looks at the directory after the first process has begun to write
     checkpoints = Checkpoints(directory.checkpoints, setup.control, main=main, keep=options.checkpoints.keep)
     lock = RunLock(directory.path)
     if main:
         lock.acquire()
-        tidy(directory)
-        if continues:
-            check_options(directory.path, read_json(directory.run_json)["options"], options.flat())
-        write_run(directory, record_of(job, setup.accelerator.num_processes), replace=not continues)
-        if job.choice.plugin:
-            with written(directory.plugin, "wb") as file:
-                file.write(job.choice.plugin)
-        given = {name: value for name, value in options.flat().items() if value not in (None, {}, [])}
-        values = {name: value for name, value in given.items() if name not in PLACE}
-        write_json(directory.splits, job.prepared.row_ids)
-        with written(directory.config_yaml) as file:
-            yaml.safe_dump(values, file, allow_unicode=True, sort_keys=False)
+        try:
+            write_beginning(job, directory, setup.accelerator.num_processes, replace=not continues)
+        except OSError as error:
+            raise ValueError(f"{directory.path}: cannot be written ({error.strerror or error})") from None
     setup.control.wait()
-    checkpoint = chosen_checkpoint(checkpoints, resume, display) if continues else None
+    checkpoint = chosen_checkpoint(checkpoints, options.checkpoints.resume, display) if continues else None
     facts = facts_of(job, setup)
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
     if len({*setup.control.each(state.update)}) > 1:
@@ -84,12 +70,33 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
             f"{directory.path}: the processes see different checkpoints there; it must be one place for all"
         )
     if checkpoint is not None:
-        if main and resume != "auto":
+        if main and options.checkpoints.resume != "auto":
             checkpoints.forget_after(state.update)
         display.line(f"continuing {directory.path} from update {state.update}")
     return Progress(
         job, setup, directory, state, display, checkpoints=checkpoints, checkpoint=checkpoint, facts=facts, lock=lock
     )
+
+
+def write_beginning(job: Job, directory: RunDirectory, processes: int, *, replace: bool) -> None:
+    """What is known of a run before it trains: its record, options, rows and plugin file.
+
+    Args:
+        replace: another run, which lies there, goes first.
+
+    Raises:
+        OSError: the disk is full, or refuses otherwise.
+    """
+    tidy(directory)
+    write_run(directory, record_of(job, processes), replace=replace)
+    if job.choice.plugin:
+        with written(directory.plugin, "wb") as file:
+            file.write(job.choice.plugin)
+    write_json(directory.splits, job.prepared.row_ids)
+    given = {name: value for name, value in job.options.flat().items() if value not in (None, {}, [])}
+    values = {name: value for name, value in given.items() if name not in PLACE}
+    with written(directory.config_yaml) as file:
+        yaml.safe_dump(values, file, allow_unicode=True, sort_keys=False)
 
 
 def chosen_checkpoint(checkpoints: Checkpoints, resume: str, display: Display) -> Path | None:

@@ -8,7 +8,27 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from registry.options import Options, fields
 from registry.run_directory import FINISHED, PROFILE, RunDirectory, read_json
+from registry.training.lock import LOCK
+from registry.training.resuming import check_options
+
+
+def destination(options: Options) -> tuple[RunDirectory, bool]:
+    """Where the run of these options goes, and whether it continues an unfinished one there. Nothing is written.
+
+    Raises:
+        ValueError: it cannot go there, or the unfinished run was started with options that make another training.
+    """
+    run, values = options.run, options.flat()
+    affecting = [name for _, name, item in fields() if item.metadata["affects_training"]]
+    resume = options.checkpoints.resume
+    directory, continues = choose_directory(
+        run.output_dir, run.task, run.model, values, affecting, overwrite=run.overwrite, resume=resume
+    )
+    if continues:
+        check_options(directory.path, read_json(directory.run_json)["options"], values)
+    return directory, continues
 
 
 def choose_directory(
@@ -30,9 +50,12 @@ def choose_directory(
     same, otherwise the next number.
 
     Raises:
-        ValueError: `output_dir` holds a finished run (without `overwrite`), or files that are not a run's.
+        ValueError: `output_dir` holds a finished run (without `overwrite`), or files that are not a run's; `resume`
+            names no checkpoint of an unfinished run.
     """
     if resume not in ("auto", "never"):
+        if overwrite:
+            raise ValueError(f"--overwrite removes the run of --resume {resume}; give one of them")
         output_dir = str(_run_of(Path(resume), output_dir))
     if output_dir is not None:
         return _explicit_directory(RunDirectory(Path(output_dir)), overwrite, resume)
@@ -64,12 +87,14 @@ def _explicit_directory(directory: RunDirectory, overwrite: bool, resume: str) -
         raise ValueError(f"--output-dir {path}: is a file, not a directory")
     status = directory.status()
     if status is None:
-        if path.is_dir() and any(entry.name != PROFILE for entry in path.iterdir()):
+        if path.is_dir() and any(entry.name not in (PROFILE, LOCK) for entry in path.iterdir()):
             raise ValueError(f"--output-dir {path}: holds files that are not a run's; choose an empty or new directory")
         return directory, False
     if overwrite:
         return directory, False
     if status == FINISHED:
+        if resume not in ("auto", "never"):
+            raise ValueError(f"--resume {resume}: its run is finished; --model {path} trains it further")
         raise ValueError(f"--output-dir {path}: holds a finished run; choose another directory or add --overwrite")
     if resume == "never":
         raise ValueError(f"--output-dir {path}: holds an unfinished run; add --overwrite, or leave out --resume never")

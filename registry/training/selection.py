@@ -28,12 +28,16 @@ class Selection:
     def record(self, state: LoopState, metrics: Metrics, patience: int | None) -> bool:
         """True where these metrics are the best so far, which the state remembers; else it counts what patience counts.
 
+        Metrics before the first update are looked at, but never the best.
+
         Raises:
             ValueError: there is no such metric.
         """
         values = dict(flat_values(metrics))
         if self.metric not in values:
             raise ValueError(f"--best-metric {self.metric}: validation has {', '.join(sorted(values))}")
+        if not state.update:
+            return False
         value = values[self.metric]
         if value is not None and self._better(value, state.best):  # None: undefined on this split
             state.best, state.best_update, state.stale = float(value), state.update, 0

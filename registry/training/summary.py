@@ -18,6 +18,8 @@ from registry.training.frozen import reuses_pooled
 from registry.training.kernels import describe_attention
 from registry.training.plan import padding_share
 from registry.training.processor import describe_threads
+from registry.training.resuming import interval
+from registry.training.run_choice import destination
 from registry.training.setup import Setup
 
 SHOWN_OPTIONS = ("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "max_length", "seed")
@@ -108,11 +110,13 @@ def labels_row(job: Job) -> list[tuple[str, str]]:
 
 
 def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
-    """Forward and backward of the first update, without a step, and whether the run fits on the disk.
+    """Forward and backward of the first update, without a step, and whether the run can go where it is to go.
 
     Raises:
-        ValueError: the loss is not finite or the disk is too small.
+        ValueError: the loss is not finite, the disk is too small, or the run directory is not to be had.
     """
+    interval(job.options.checkpoints.checkpoint_every)
+    directory, continues = destination(job.options)
     update = next(setup.updates.between(0, 1))
     count = sum(job.task.count(batch) for batch in update.micro_batches)
     total = 0.0
@@ -124,10 +128,11 @@ def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
     if not math.isfinite(total):
         raise ValueError(f"the loss of the first update is {total}")
     weights = sum(map(numbers, setup.module.parameters())) * BYTES_PER_WEIGHT
-    free = check_disk(Path(job.options.run.output_dir or "runs"), weights)
+    free = check_disk(directory.path, weights)
     return [
         ("loss", f"{total / (count or 1):.4f} over {count:g} items"),
         ("backward", "ran"),
+        ("run", f"would {'go on in' if continues else 'go to'} {directory.path}"),
         ("disk", f"{free / 2**30:.1f} GiB free, a checkpoint takes about {3 * weights / 2**30:.2f} GiB"),
         *groups_rows(setup.groups),
         ("trained", "nothing (--dry-run)"),

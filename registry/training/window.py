@@ -6,6 +6,7 @@ can be drawn together. Nothing here waits for the device until a value is asked 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,18 +73,24 @@ class TrainWindow:
         return self.task.metrics(self.task.join(gathered), self.head) if gathered else {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that a continued run needs to report the same values, for safetensors."""
+        """Everything that a continued run needs to report the same values, for safetensors.
+
+        What was reduced lies in two tensors a name, values and shapes: a file has room for so many names only.
+        """
         kept = {"loss": self._loss, "count": torch.tensor(self._count, dtype=torch.float64)}
-        for number, reduced in enumerate(self._reduced):
-            kept |= {f"{number:08d}.{name}": value for name, value in reduced.items()}
+        for name in self._reduced[0] if self._reduced else ():
+            parts = [reduced[name] for reduced in self._reduced]
+            kept[f"values.{name}"] = torch.cat([part.flatten() for part in parts])
+            kept[f"shapes.{name}"] = torch.tensor([part.shape for part in parts], dtype=torch.int64)
         return {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what `tensors` gave."""
         self._loss.copy_(tensors["loss"])
         self._count = float(tensors["count"])
-        batches: dict[str, dict[str, Tensor]] = {}
-        for key in sorted(tensors.keys() - {"loss", "count"}):
-            number, _, name = key.partition(".")
-            batches.setdefault(number, {})[name] = tensors[key].to(self._loss.device)
-        self._reduced = [self._shelf.keep(reduced) for reduced in batches.values()]
+        columns: dict[str, list[Tensor]] = {}
+        for name in [key.removeprefix("values.") for key in tensors if key.startswith("values.")]:
+            shapes: list[list[int]] = tensors[f"shapes.{name}"].tolist()
+            flat = tensors[f"values.{name}"].to(self._loss.device).split([math.prod(shape) for shape in shapes])
+            columns[name] = [part.view(shape) for part, shape in zip(flat, shapes, strict=True)]
+        self._reduced = [dict(zip(columns, parts, strict=True)) for parts in zip(*columns.values(), strict=True)]

@@ -223,7 +223,7 @@ def test_undecodable_texts_can_be_left_out(tmp_path: Path) -> None:
     raw = read(source_of(Data(train_file=str(path)), drop_invalid=True), roles=roles)
     prepared = prepare(raw, Splits(drop_invalid=True))
     assert prepared.checks["invalid"]["train"]["rows"] == 1
-    assert "line 2: the text has bytes that are not of" in prepared.checks["invalid"]["train"]["first"]
+    assert "line 2: the text has characters that cannot be read" in prepared.checks["invalid"]["train"]["first"]
     assert sum(len(rows) for rows in prepared.splits.values()) == 20
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from registry.data.reading import read
@@ -94,6 +97,78 @@ def test_indicator_columns_say_yes_or_no(tmp_path: Path, cell: str) -> None:
         read(source, roles=TEXT)
     files(tmp_path, train="text,x,y\na,1,no\nb, TRUE ,0.0\nc,,False\nd,0,y\n")
     assert read(source, roles=TEXT)["train"]["label"][:] == [["x"], ["x"], [], ["y"]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "b", "label": "1"}', "line 3: column 'label' holds text, where earlier rows hold a number"),
+        ('{"text": 5, "label": 1}', "line 3: column 'text' holds a number, where earlier rows hold text"),
+        ('{"text": "b", "label": [1]}', "line 3: column 'label' holds a list, where earlier rows hold a number"),
+    ],
+)
+def test_a_chosen_column_has_one_type(tmp_path: Path, line: str, message: str) -> None:
+    lines = f'{{"text": "a", "label": 1}}\n{{"text": "c", "label": null}}\n{line}\n'
+    given = files(tmp_path, "jsonl", train=lines)
+    for columns in ({}, {"text": "text,label"}):
+        with pytest.raises(ValueError, match=r"train\.jsonl, ") as raised:
+            read(Source(files=given, columns=columns), roles=TEXT if not columns else {"text": "text"})
+        assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("ids", [[1, "a1", ["x"], {}], [["x"], "a1", None, 2]])
+@pytest.mark.parametrize("rows_a_chunk", [1, 2, 100])
+def test_a_column_that_nobody_reads_may_hold_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: list[object], rows_a_chunk: int
+) -> None:
+    monkeypatch.setattr("registry.data.formats.json_files.CHUNK", rows_a_chunk)
+    rows = [{"id": value, "text": f"text {number}", "label": number % 2} for number, value in enumerate(ids)]
+    given = files(tmp_path, "json", train=json.dumps(rows))
+    assert read(Source(files=given), roles=TEXT)["train"]["label"][:] == ["0", "1", "0", "1"]
+
+
+def test_a_missing_text_is_an_empty_one(tmp_path: Path) -> None:
+    rows = [{"text": "a", "pair": None, "label": "x"}, {"pair": "b", "label": "y"}, {"text": "c", "label": None}]
+    given = files(tmp_path, "jsonl", train="\n".join(map(json.dumps, rows)))
+    pq.write_table(pa.table({"text": ["a"], "pair": pa.nulls(1), "label": ["x"]}), tmp_path / "test.parquet")
+    roles = {"text": "text", "text_pair": "pair", "label": "label"}
+    raw = read(Source(files={**given, "test": str(tmp_path / "test.parquet")}), roles=roles)
+    assert raw["train"].remove_columns("row").to_dict() == {
+        "text": ["a", "", "c"],
+        "text_pair": ["", "b", ""],
+        "label": ["x", "y", None],
+    }
+    assert raw["test"]["text_pair"][:] == [""]
+
+
+@pytest.mark.parametrize(
+    ("roles", "row", "column"),
+    [
+        (TEXT, {"text": "a", "label": ["x", None]}, "label"),
+        (NER, {"tokens": ["a", None], "tags": ["O", "O"]}, "tokens"),
+        (NER, {"tokens": ["a", "b"], "tags": ["O", None]}, "tags"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_null_within_a_list_is_named(
+    tmp_path: Path, roles: dict[str, tuple[str, ...]], row: dict[str, object], column: str, suffix: str
+) -> None:
+    rows = [{name: None if name == column else value for name, value in row.items()}, row]
+    path = tmp_path / f"train.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    unit = "row" if suffix == "parquet" else "line"
+    message = rf"train\.{suffix}, {unit} 2: item 1 of the list in column '{column}' is null; every item must be text"
+    with pytest.raises(ValueError, match=message):
+        read(Source(files={"train": str(path)}), roles=roles)
+
+
+def test_a_null_in_a_csv_cells_list_is_named(tmp_path: Path) -> None:
+    given = files(tmp_path, train='tokens,tags\n"[""a"", null]","[""O"", ""O""]"\n')
+    with pytest.raises(ValueError, match=r"train.csv, line 2: item 1 of the list in column 'tokens' is null"):
+        read(Source(files=given), roles=NER)
 
 
 def test_several_columns_are_text_and_not_lists(tmp_path: Path) -> None:

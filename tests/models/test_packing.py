@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import COMMON
 from torch import Tensor, nn
+from transformers import EsmConfig, EsmForSequenceClassification
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers_small import MASKS, TAGS, TEXTS, TWO, built, config_folder
 
@@ -175,6 +177,17 @@ def test_a_module_that_was_refused_is_as_it_was(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ValueError, match="--packing: modernbert gives packed texts other states"):
         allow_packing(module)
     assert module.config._attn_implementation == "sdpa"
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+def test_an_architecture_that_fails_on_packed_texts_is_refused_in_one_line() -> None:
+    """ESM scales its embeddings by the mask that it was given."""
+    config = EsmConfig(**COMMON, vocab_size=40, pad_token_id=1, mask_token_id=32)
+    module = EsmForSequenceClassification._from_config(config)
+    with pytest.raises(ValueError, match="--packing: esm gives packed texts other states than padded ones; leave it"):
+        allow_packing(module)
+    assert module.config._attn_implementation == "sdpa"
+    assert module.training
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 

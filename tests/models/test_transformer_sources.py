@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import EsmTokenizer
 from transformers_small import MASKS, TEXTS, TWO, built, checkpoint, config_folder, logits_of
 
 from registry import models
@@ -207,6 +208,34 @@ def test_training_a_tokenizer_twice_gives_the_same(kind):
     assert first.get_vocab() == second.get_vocab()
     assert 50 < len(first) <= 300
     assert first("bal cam").input_ids == second("bal cam").input_ids
+
+
+@pytest.mark.parametrize("kind", ["esm", "xlm", "flaubert", "roc_bert", "canine", "roformer"])
+def test_a_tokenizer_that_cannot_be_trained_is_one_line(kind):
+    with pytest.raises(
+        ValueError, match=rf"^{kind}: its tokenizer cannot be trained on texts \(.*vocabulary=D"
+    ) as error:
+        train_tokenizer(kind, lambda: TEXTS, 300)
+    assert "\n" not in str(error.value)
+
+
+def test_a_given_vocabulary_in_place_of_one_that_cannot_be_trained(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERT", "<mask>"]))
+    EsmTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    spec, source = models.resolve_model("esm", from_scratch=True)
+    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+    tokenizer, module = built(with_options(spec, {**sizes, "vocabulary": str(tmp_path)}), source)
+    assert module.esm.embeddings.word_embeddings.weight.shape == (len(tokenizer), 32)
+    assert tokenizer.model_max_length == module.config.max_position_embeddings - tokenizer.pad_token_id - 1
+
+
+def test_a_special_token_that_an_architecture_needs_is_named():
+    spec, source = models.resolve_model("modernbert-decoder", from_scratch=True)
+    spec = with_options(spec, {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2})
+    with pytest.raises(
+        ValueError, match=r"^modernbert-decoder needs a tokenizer with a bos token, which this one lacks"
+    ):
+        built(spec, source)
 
 
 @pytest.mark.parametrize(("words", "ids"), [(["good", "film"], [5, 6]), (["Good", "good", "film"], [6, 7])])

@@ -72,8 +72,11 @@ def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
     assert second.p == 1.0
 
 
-def test_options_that_tell_runs_apart_name_them(tmp_path: Path) -> None:
-    options = ({"layer_decay": 0.9, "output_dir": "x"}, {"layer_decay": 1.0, "output_dir": "y"})
+def test_options_that_tell_runs_apart_name_them_but_not_those_that_change_no_training(tmp_path: Path) -> None:
+    options = (
+        {"layer_decay": 0.9, "output_dir": "x", "keep": 1, "tracker": ["wandb"]},
+        {"layer_decay": 1.0, "output_dir": "y", "keep": 2, "tracker": []},
+    )
     found = labelled([read_run(write_run(tmp_path / str(i), rows=20, options=own)) for i, own in enumerate(options)])
     assert [c.labels["variant"] for c in found] == ["layer_decay 0.9", "layer_decay 1"]
 

@@ -97,6 +97,8 @@ GRID = ("--tasks", "demo", "--models", "tiny")
         ((*GRID, "--data", "imbd=/d"), "--data imbd=…: nothing would read it; this comparison has demo"),
         ((*GRID, "--config-file", "nowhere.yaml", "--dry-run"), "--config-file nowhere.yaml: no such file"),
         ((*GRID, "--evaluate-on", "sst3", "--dry-run"), "unknown task 'sst3'"),
+        (("--tasks", "demo", "--models", "tiny,bwo", "--dry-run"), "unknown model 'bwo'; did you mean bow"),
+        ((*GRID, "--set", "seed=5", "--seeds", "1,2"), "--set seed: the seeds of this comparison say it"),
         ((*GRID, "--plugin-file", "nowhere.py", "--dry-run"), "--plugin-file nowhere.py: No such file"),
     ],
 )
@@ -105,6 +107,17 @@ def test_bad_input_is_one_line_and_exit_code_2(compare, arguments, message) -> N
     assert result.exit_code == 2
     assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [("*.csv", "*.csv"), ("|", "|"), ("@", "@"), (",", ","), ("a: [", "a: ["), ("3", 3), ("no", False)],
+)
+def test_a_setting_is_yaml_or_else_what_was_typed(typed, value) -> None:
+    sys.path.insert(0, str(SCRIPTS))
+    import compare
+
+    assert compare.setting(typed) == value
 
 
 @pytest.mark.parametrize("given", [("--plugin-file", "moods.py"), ("--set", "plugin_file=moods.py")])

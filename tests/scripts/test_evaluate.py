@@ -137,3 +137,24 @@ def test_the_task_and_place_of_a_score_are_kept(run, tmp_path):
     assert result.exit_code == 0, result.output
     found = read_json(run / "evaluations" / "sst2-validation.json")
     assert (found["task"], found["data_dir"]) == ("sst2", str(tmp_path))
+
+
+def test_a_file_never_takes_the_place_of_the_runs_own_split(run, tmp_path):
+    assert run_evaluate(run).exit_code == 0
+    own = (run / "evaluations" / "validation.json").read_text()
+    (tmp_path / "validation.csv").write_text('text,label\n"a good, good film",positive\nbad soup,negative\n')
+    result = run_evaluate(run, "--file", tmp_path / "validation.csv")
+    assert result.exit_code == 0, result.output
+    assert (run / "evaluations" / "validation.json").read_text() == own
+    found = read_json(run / "evaluations" / "validation.csv.json")
+    assert (found["rows"], found["file"]) == (2, str(tmp_path / "validation.csv"))
+
+
+def test_ragged_rows_of_a_file_are_left_out_where_that_is_asked(run, tmp_path):
+    (tmp_path / "ragged.csv").write_text("text,label\na good film,positive\nbad soup,negative,really\ndull,negative\n")
+    refused = run_evaluate(run, "--file", tmp_path / "ragged.csv")
+    assert refused.exit_code == 2
+    assert "line 3" in refused.output
+    scored = run_evaluate(run, "--file", tmp_path / "ragged.csv", "--drop-invalid")
+    assert scored.exit_code == 0, scored.output
+    assert read_json(run / "evaluations" / "ragged.csv.json")["rows"] == 2

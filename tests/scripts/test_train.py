@@ -67,6 +67,22 @@ def test_weights_are_averaged_without_a_validation_split_too(train, recipe):
         assert result.exit_code == 0, result.output
     assert not same_weights("plain", "averaged")
     assert same_weights("averaged", "again")
+    curve = [line["accuracy"] for line in read_log(Path("plain")) if line["split"] == "train" and "accuracy" in line]
+    assert len(curve) == 3  # and what training keeps for it is let go at every epoch's end
+    refused = train(*own, "--patience", 1)
+    assert refused.exit_code == 2
+    assert "--patience 1: there is no validation split to ask" in refused.output
+
+
+def test_validation_without_labels_is_refused_before_training(train):
+    lines = [f"so {word} {i},{label}" for i in range(30) for word, label in (("good", "yes"), ("bad", "no"))]
+    Path("train.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
+    Path("dev.csv").write_text("text,label\nso fine,\nso dull,\n", encoding="utf-8")
+    own = ("--task", "classification", "--model", "bow", "--train-file", "train.csv", "--validation-file", "dev.csv")
+    result = train(*own)
+    assert result.exit_code == 2
+    assert "validation: no row has a label" in result.output
+    assert not Path("runs").exists()
 
 
 def test_a_contrast_of_what_is_not_there_is_refused_before_anything_is_written(train):
@@ -150,7 +166,15 @@ def test_dry_run_checks_and_leaves_nothing(train):
     result = train(*SMALL, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "trained" in result.output
+    assert re.search(r"^run +would go to runs/demo-tiny-1 *$", result.output, re.MULTILINE)
     assert not Path("runs").exists()
+    assert train(*SMALL, "--dry-run", "--checkpoint-every", "10h").exit_code == 2
+
+
+def test_a_dry_run_says_that_a_run_directory_is_not_to_be_had(train, make_run):
+    refused = train(*SMALL, "--dry-run", "--output-dir", make_run())
+    assert refused.exit_code == 2
+    assert "holds a finished run" in refused.output
 
 
 def test_an_estimate_counts_memory_and_time_and_leaves_nothing(train):
@@ -174,9 +198,10 @@ def test_patience_and_the_selecting_metric(train):
     assert result.exit_code == 0, result.output
     found = metrics("runs/demo-tiny-1")
     assert found["updates"] <= 32
-    wrong = train(*SMALL, "--best-metric", "accuarcy")
+    wrong = train(*SMALL, "--best-metric", "accuarcy", "--output-dir", "wrong")
     assert wrong.exit_code == 2
     assert "--best-metric accuarcy" in wrong.output
+    assert {line["update"] for line in read_log(Path("wrong"))} <= {0}  # said before anything is trained
 
 
 @pytest.mark.parametrize(

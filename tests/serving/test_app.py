@@ -44,7 +44,7 @@ def test_a_start_fits_the_limits_of_clients(run):
     app = build_app({"mood": run}, ServingLimits(max_tokens=20))
     with TestClient(app) as client:
         client.portal.call(asyncio.wait_for, app.state.serving.warming, 20)
-        assert client.get("/ready").json() == {"ready": True, "warming_up": []}
+        assert client.get("/ready").json() == {"ready": True}
         assert client.post("/predict", json={"text": "a " * 64}).status_code == 413
 
 
@@ -133,6 +133,26 @@ def test_a_body_without_length_is_cut_off(client):
     assert response.status_code == 413
 
 
+def test_a_client_that_hangs_up_while_it_sends_is_no_fault_of_ours(run):
+    app = build_app({"mood": run})
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    head = {"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b""}
+    scope = {**head, "http_version": "1.1", "headers": [(b"content-length", b"1000")], "scheme": "http"}
+    with TestClient(app) as client:
+        asyncio.run(app({**scope, "server": ("test", 80), "client": ("test", 1), "root_path": ""}, receive, send))
+        assert sent[0]["status"] == 499
+        counted = [line for line in client.get("/metrics").text.splitlines() if line.startswith("requests_total{")]
+    assert any('status="499"' in line for line in counted)
+    assert not any('status="500"' in line for line in counted)
+
+
 @pytest.mark.parametrize(
     "text", ["\u0000\u0001\u001b[31m", "ꙮ ⵣ 𐎠 አማርኛ", "\u202e\u200b\ufeff", "a" * 900_000, " \n\t "]
 )
@@ -147,7 +167,9 @@ def test_the_key_is_asked_for(run):
         assert client.post("/predict", json=body).status_code == 401
         assert client.get("/info").status_code == 401
         assert client.get("/metrics", headers={"x-api-key": "wrong"}).status_code == 401
-        assert [client.get(path).status_code for path in ("/", "/health", "/docs")] == [200, 200, 200]
+        open_to_all = [client.get(path) for path in ("/", "/health", "/docs", "/openapi.json", "/ready")]
+        assert [response.status_code for response in open_to_all[:4]] == [200] * 4
+        assert not any("mood" in response.text for response in open_to_all)  # the names of runs are data, too
         for name, value in (("authorization", "Bearer sesame-Ω"), ("x-api-key", "sesame-Ω")):
             assert client.post("/predict", json=body, headers={name: value.encode()}).status_code == 200
 

@@ -122,6 +122,31 @@ def test_the_problem_follows_from_the_labels(labels: Any, fields: Any, problem: 
         assert task.head(raw).problem == problem if problem == "regression" else True
 
 
+@pytest.mark.parametrize("fields", [{}, {"problem": "multi_label"}, {"label_separator": ","}])
+@pytest.mark.parametrize("cell", ["['a', 'c']", '["a"]', "[]", "['a' 'c']", "[1, 0]"])
+def test_a_list_written_as_text_is_refused(cell: str, fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"^train row 1, column label: .* written as text; use JSON lines or parquet"):
+        task_of(["[a]", cell, None], **fields).load(Source())
+    raw = task_of(["[a]", cell, None], problem="single_label").load(Source())
+    assert raw["train"]["label"][:] == ["[a]", cell, None]
+
+
+def test_lists_of_labels_where_one_is_needed_are_named() -> None:
+    message = r"row 1, column label: \['a', 'b'\] is a list of labels, where one is needed \(problem=multi_label"
+    with pytest.raises(ValueError, match=f"^train {message}"):
+        task_of([None, ["a", "b"]], problem="single_label").load(Source())
+    splits = DatasetDict(train=rows_of(["a", "b"])["train"], validation=rows_of([None, ["a", "b"]])["train"])
+    with pytest.raises(ValueError, match=f"^validation {message}"):
+        name_labels(splits, "auto", (), "")
+
+
+def test_a_label_beside_lists_of_labels_is_not_taken_apart() -> None:
+    splits = DatasetDict(train=rows_of(["pos"])["train"], validation=rows_of([["pos", "neg"]])["train"])
+    task = Classification(rows=lambda: splits, renamed={"pos": "positive"})
+    with pytest.raises(ValueError, match=r"^train row 0, column label: 'pos' is one label, where other splits have"):
+        task.load(Source())
+
+
 def test_a_word_among_numbers_is_named() -> None:
     with pytest.raises(ValueError, match="train row 1, column label: 'high' is not a number"):
         name_labels(rows_of(["1.5", "high"]), "regression", (), "")

@@ -34,6 +34,12 @@ def test_bare_types_run_together() -> None:
         ("bio", "O I-PER", "tag 'I-PER' at token 1 continues nothing"),
         ("bio", "B-LOC I-PER", "tag 'I-PER' at token 1 continues B-LOC"),
         ("bio", "B-LOC PER", "tag 'PER' at token 1 is not of the bio scheme; scheme=io reads bare types$"),
+        (
+            "bio",
+            "O 3",
+            r"tag '3' at token 1 is not of the bio scheme; numbers must be .* names they stand for \(B-PER, O",
+        ),
+        ("iob1", "-100", "tag '-100' at token 0 is not of the iob1 scheme; numbers must be written as the names"),
         ("bio", "S-LOC", "tag 'S-LOC' at token 0 is not of the bio scheme$"),
         ("iob1", "I-LOC X-PER", "tag 'X-PER' at token 1 is not of the iob1 scheme"),
         ("iobes", "S-LOC E-LOC", "tag 'E-LOC' at token 1 continues S-LOC"),

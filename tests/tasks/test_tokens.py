@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from tokenizers_of_all_kinds import TEXTS
+from tokenizers_of_all_kinds import TEXTS, canine, esm
 from transformers import PreTrainedTokenizerBase
 
 from registry.tasks.base import Limits
@@ -93,3 +95,17 @@ def test_an_empty_text_is_a_token_where_nothing_is_put_around_it(pairs: list[str
     encoded = encode_texts(tokenizer, ["", ""], pairs, Limits(8))
     b = tokenizer("b")["input_ids"]
     assert encoded["input_ids"] == [[tokenizer.unk_token_id], b if pairs else [tokenizer.unk_token_id]]
+
+
+@pytest.mark.parametrize("kind", ["canine", "esm"])
+@pytest.mark.parametrize("pairs", [None, ["L A G", "V S", "K"]])
+def test_tokenizers_written_in_python_frame_as_they_do(kind: str, pairs: list[str] | None, tmp_path: Path) -> None:
+    tokenizer = canine() if kind == "canine" else esm(tmp_path)
+    texts = ["M K V", "L", "A G A G A"]
+    ours, theirs = encode_texts(tokenizer, texts, pairs, Limits(40)), tokenizer(texts, pairs)
+    assert ours["input_ids"] == theirs["input_ids"]
+    if pairs and "token_type_ids" in tokenizer.model_input_names:
+        assert ours["token_type_ids"] == theirs["token_type_ids"]
+    else:
+        assert "token_type_ids" not in ours
+    assert [len(ids) for ids in encode_texts(tokenizer, ["A G A G A G A G"], None, Limits(6))["input_ids"]] == [6]

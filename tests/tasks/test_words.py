@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from tokenizers_of_all_kinds import byte_level, characters, unigram, wordpiece
+from tokenizers_of_all_kinds import byte_level, characters, gemma, unigram, wordpiece
 from transformers import PreTrainedTokenizerBase
 
 from registry.tasks.words import joined_words, split_words, windows, word_pieces
@@ -19,12 +19,12 @@ def test_every_word_has_pieces(any_tokenizer: PreTrainedTokenizerBase) -> None:
     assert all(ids for words in pieces for ids in words)
 
 
-@pytest.mark.parametrize("build", [wordpiece, byte_level, unigram])
+@pytest.mark.parametrize("build", [wordpiece, byte_level, unigram, gemma])
 def test_pieces_are_those_of_the_sentence(build: object) -> None:
     tokenizer = build()  # type: ignore[operator]
     words = ["John", "Smith", "works", "for", "the", "Red", "Cross"]
     [pieces] = word_pieces(tokenizer, [words], spaced=True)
-    text = " " + " ".join(words) if build is byte_level else " ".join(words)
+    text = " " + " ".join(words) if build in (byte_level, gemma) else " ".join(words)
     assert [i for ids in pieces for i in ids] == tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -67,6 +67,28 @@ def test_typed_text_is_split_with_offsets() -> None:
     assert words == ["John", "'s", "U.S.", "visit", ",", "on", "2,427", "days", ":", "well-known", "!"]
     assert all(text[start : start + len(word)] == word for word, start in zip(words, starts, strict=True))
     assert split_words("当 希a", characters=True) == (["当", "希", "a"], [0, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("राहुल गांधी, दिल्ली", ["राहुल", "गांधी", ",", "दिल्ली"]),
+        ("ராகுல் காந்தி", ["ராகுல்", "காந்தி"]),
+        ("ที่นี่ น้ำ", ["ที่นี่", "น้ำ"]),
+        ("שָׁלוֹם עוֹלָם", ["שָׁלוֹם", "עוֹלָם"]),
+        ("Jose\u0301-Mari\u0301a's cafe\u0301", ["Jose\u0301-Mari\u0301a", "'s", "cafe\u0301"]),
+        ("می\u200cخواهم بروم", ["می\u200cخواهم", "بروم"]),
+    ],
+)
+def test_marks_and_joiners_stay_in_their_word(text: str, words: list[str]) -> None:
+    assert split_words(text)[0] == words
+
+
+def test_english_and_german_are_split_as_ever() -> None:
+    text = "Ms. O’Neill's ½-inch, 20 m² café (z.B. Straßen_Bau & AT&T) costs 3.50€ – isn't it?"
+    words = ["Ms", ".", "O", "’", "Neill", "'s", "½-inch", ",", "20", "m²", "café", "(", "z.B.", "Straßen_Bau", "&"]
+    words += ["AT&T", ")", "costs", "3.50", "€", "–", "isn", "'t", "it", "?"]
+    assert split_words(text)[0] == words
 
 
 def test_words_are_joined_with_offsets() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import CanineTokenizer, EsmTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 TEXTS = (
     "John Smith works for the Red Cross in New York .",
@@ -88,6 +89,32 @@ def unigram(texts: Iterable[str] = TEXTS) -> PreTrainedTokenizerBase:
     )
 
 
+def gemma(texts: Iterable[str] = TEXTS) -> PreTrainedTokenizerBase:
+    """As Gemma: ▁ for spaces, by replacement, and none before the first word."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    spaced = [f" {text}".replace(" ", " ▁").split() for text in texts]  # pieces do not reach over spaces
+    tokenizer.train_from_iterator(
+        (word for words in spaced for word in words),
+        trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", pair="<bos> $A <eos> $B <eos>", special_tokens=[("<bos>", 2), ("<eos>", 1)]
+    )
+    tokenizer.decoder = decoders.Replace("▁", " ")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        mask_token="<mask>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
 def gpt2(texts: Iterable[str] = TEXTS) -> PreTrainedTokenizerBase:
     """As GPT-2: no special tokens at all around a text."""
     tokenizer = byte_level(texts)
@@ -100,6 +127,19 @@ def words(texts: Iterable[str] = TEXTS) -> PreTrainedTokenizerBase:
     from registry.models.vocabulary import train_vocabulary
 
     return train_vocabulary(texts, level="word", lowercase=True, max_size=500, min_count=1)
+
+
+def canine() -> PreTrainedTokenizerBase:
+    """A tokenizer written in Python, as CANINE's: code points."""
+    return CanineTokenizer(name_or_path="a/canine")
+
+
+def esm(folder: Path) -> PreTrainedTokenizerBase:
+    """A tokenizer written in Python, as ESM's: amino acids, no token types."""
+    (folder / "vocab.txt").write_text(
+        "\n".join(["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWC", "<mask>"])
+    )
+    return EsmTokenizer(str(folder / "vocab.txt"))
 
 
 def characters(texts: Iterable[str] = TEXTS) -> PreTrainedTokenizerBase:

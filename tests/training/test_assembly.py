@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from registry.data.cache import default_cache_dir
 from registry.training.assembly import Job, TrainingExamples, assemble, choose, tokenizer_fingerprint
 
 
@@ -49,7 +50,9 @@ def test_noise_leaves_rows_alone_that_it_would_cut_otherwise(assembled: Any) -> 
     lengths = (3, 40, 4, 90, 20, 21, 22, 23, 24, 25)
     sentences = ["".join(f"word{i % 9} O\n" for i in range(n - 1)) + "Name B-PER\n" for n in lengths * 4]
     job = assembled("ner", "\n".join(sentences), max_length=24, augment_delete=0.2, augment_spelling=0.3)
+    kept = sorted((default_cache_dir() / "encoded").iterdir())
     plain, noisy = job.encoded["train"], TrainingExamples(job)(0)
+    assert sorted((default_cache_dir() / "encoded").iterdir()) == kept  # an epoch's noise is not asked for again
     assert noisy.column("row").tolist() == plain.column("row").tolist()
     changed = {
         int(row)

@@ -118,3 +118,13 @@ def test_an_error_of_the_first_process_stops_all_in_one_line() -> None:
     assert [line for line in done.stderr.splitlines() if "error: " in line] == ["error: row 7 has no label"]
     assert "went on" not in done.stdout
     assert "exitcode  : 2" in done.stderr
+
+
+def test_a_part_called_module_is_not_taken_for_a_wrapper():
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module, self.head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)
+
+    accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="NO"), is_main_process=True)
+    assert set(gathered_state(accelerator, Net())) == {"module.weight", "module.bias", "head.weight", "head.bias"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from registry.run_directory import RunDirectory, finish_run, write_json
+from registry.run_directory import Record, RunDirectory, finish_run, read_json, write_json, write_run
 from registry.training.run_choice import choose_directory
 
 AFFECTING = ("seed", "learning_rate")
@@ -49,6 +50,39 @@ def test_a_finished_output_dir_is_refused_and_untouched(tmp_path):
     assert (tmp_path / "mine" / "run.json").read_bytes() == before
     _, continues = choose_directory(str(tmp_path / "mine"), "sst2", "tiny", {}, AFFECTING, overwrite=True)
     assert not continues
+
+
+def test_a_checkpoint_of_a_finished_run_is_never_removed_to_go_on_from_it(tmp_path):
+    directory = unfinished(tmp_path / "mine", seed=1)
+    checkpoint = str(directory.checkpoints / "step-00000005")
+    with pytest.raises(ValueError, match=r"--overwrite removes the run of --resume .*step-00000005"):
+        choose_directory(None, "sst2", "tiny", {}, AFFECTING, overwrite=True, resume=checkpoint)
+    finish_run(directory)
+    with pytest.raises(ValueError, match=r"its run is finished; --model .*mine trains it further"):
+        choose_directory(None, "sst2", "tiny", {}, AFFECTING, resume=checkpoint)
+
+
+def test_a_run_that_was_killed_before_its_record_is_begun_again(tmp_path):
+    (tmp_path / ".lock").touch()
+    assert choose_directory(str(tmp_path), "sst2", "tiny", {}, AFFECTING) == (RunDirectory(tmp_path), False)
+
+
+def test_an_overwriting_that_is_cut_short_leaves_a_run(tmp_path, make_run, monkeypatch):
+    run, elsewhere = RunDirectory(tmp_path / "run"), tmp_path / "scratch"
+    shutil.copytree(make_run(), run.path)
+    elsewhere.mkdir()
+    (elsewhere / "step-00000001").touch()
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    run.checkpoints.symlink_to(elsewhere)
+    record = Record.from_json(read_json(run.run_json))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(OSError("busy")))
+        with pytest.raises(OSError, match="busy"):
+            write_run(run, record, replace=True)
+    assert choose_directory(str(run.path), "sst2", "tiny", {}, AFFECTING, overwrite=True) == (run, False)
+    write_run(run, record, replace=True)
+    assert not run.checkpoints.exists()
+    assert [entry.name for entry in elsewhere.iterdir()] == ["step-00000001"]  # of a link only the link goes
 
 
 def test_an_output_dir_of_other_files_is_refused_even_with_overwrite(tmp_path):

@@ -35,7 +35,7 @@ def test_which_way_a_metric_selects(asked, found):
     ],
 )
 def test_only_what_is_strictly_better_is_the_best(minimize, values, best):
-    selection, state = Selection("f1", minimize), LoopState()
+    selection, state = Selection("f1", minimize), LoopState(update=1)
     assert [selection.record(state, {"f1": value}, None) for value in values] == best
     assert not state.stopped_early
 
@@ -49,6 +49,12 @@ def test_patience_counts_from_the_best():
     assert (state.best, state.best_update, state.stale) == (0.6, 3, 2)
 
 
-def test_a_metric_that_there_is_not_is_named():
+def test_before_the_first_update_nothing_is_the_best():
+    selection, state = Selection("f1", False), LoopState()
+    assert not selection.record(state, {"f1": 0.9}, 1)
+    assert (state.best, state.stale, state.stopped_early) == (None, 0, False)
+
+
+def test_a_metric_that_there_is_not_is_named_before_the_first_update():
     with pytest.raises(ValueError, match="--best-metric accuarcy: validation has accuracy, loss"):
         Selection("accuarcy", False).record(LoopState(), {"loss": 1.0, "accuracy": 0.5}, None)

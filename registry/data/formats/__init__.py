@@ -41,7 +41,7 @@ def read_chunks(path: Path, format: FileFormat, lists: bool = False) -> Iterator
     if kind in ("json", "jsonl"):
         from registry.data.formats import json_files
 
-        return json_files.read_json(path, format) if kind == "json" else json_files.read_json_lines(path, format)
+        return json_files.read_json(path, format, lists) if kind == "json" else json_files.read_json_lines(path, format)
     if kind in ("csv", "tsv"):
         return _read_table(path, format, "\t" if kind == "tsv" else "", lists)
     if kind in ("conll", "conllu"):

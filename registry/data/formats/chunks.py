@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ CHUNK_SIZE = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive rows. `places` are the rows' numbers in the file, counted in `unit` ("line" or "row")."""
+    """Consecutive rows. `places` are the rows' numbers in the file, counted in `unit` ("line" or "row").
+
+    Args:
+        mixed: column -> where its values change their type: an error only where the column is used.
+    """
 
     table: pa.Table
     places: Sequence[int]
     unit: str = "line"
+    mixed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,11 +77,20 @@ def rows_of_size(total: int, rows: int) -> int:
     return max(1, min(CHUNK, CHUNK_SIZE * rows // max(total, 1)))
 
 
-def from_columns(columns: Mapping[str, pa.Array], places: Sequence[int], unit: str = "line") -> Chunk:
-    """A chunk of ready columns."""
-    return Chunk(pa.table(dict(columns)), places, unit)
+def text_array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Strings or lists of strings as a column; half a surrogate pair, as JSON of cut texts has it, becomes U+FFFD."""
+    try:
+        return pa.array(cells, kind)
+    except UnicodeEncodeError:
+        return pa.array([_whole(cell) for cell in cells], kind)
+
+
+def _whole(cell: Any) -> Any:
+    if isinstance(cell, list):
+        return [_whole(item) for item in cell]
+    return cell and cell.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _table(cells: list[Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    columns = [pa.array(column, field.type) for column, field in zip(zip(*cells, strict=True), schema, strict=True)]
+    columns = [text_array(column, field.type) for column, field in zip(zip(*cells, strict=True), schema, strict=True)]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from registry.data.formats.chunks import Chunk, Ragged, gather
 from registry.data.formats.delimited import Row
-from registry.data.formats.lines import open_text
+from registry.data.formats.lines import open_text, split_cells
 from registry.data.source import FileFormat
 
 Sentence = list[Row]
@@ -31,12 +31,11 @@ def read_column_file(path: Path, format: FileFormat) -> Iterator[Chunk]:
         ValueError: a line has another number of columns than the first one; names the line.
     """
     separator = format.separator or _separator(path, format)
-    blanks = None if separator == " " else separator
     with open_text(path, format, newline="\n") as text:
         names: Sequence[str] = format.columns
         if format.header:
-            names = text.readline().rstrip("\r\n").split(blanks)
-        sentences = _sentences(enumerate(text, 1 + format.header), blanks)
+            names = split_cells(text.readline().rstrip("\r\n"), separator)
+        sentences = _sentences(enumerate(text, 1 + format.header), separator)
         yield from gather_sentences(path, sentences, names, format)
 
 
@@ -80,7 +79,7 @@ def _even(sentences: Iterable[Sentence], width: int, ragged: Ragged) -> Iterator
     ragged.say()
 
 
-def _sentences(lines: Iterable[tuple[int, str]], separator: str | None) -> Iterator[Sentence]:
+def _sentences(lines: Iterable[tuple[int, str]], separator: str) -> Iterator[Sentence]:
     tokens: Sentence = []
     for number, content in lines:
         if content.isspace() or content.startswith(DOCUMENT):
@@ -88,7 +87,7 @@ def _sentences(lines: Iterable[tuple[int, str]], separator: str | None) -> Itera
                 yield tokens
             tokens = []
         else:
-            tokens.append((number, content.rstrip("\r\n").split(separator)))
+            tokens.append((number, split_cells(content.rstrip("\r\n"), separator)))
     if tokens:
         yield tokens
 

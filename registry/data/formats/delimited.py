@@ -12,8 +12,11 @@ from typing import IO
 import pyarrow as pa
 
 from registry.data.formats.chunks import Chunk, Ragged, gather
-from registry.data.formats.lines import open_text
+from registry.data.formats.lines import open_text, split_cells
 from registry.data.source import FileFormat
+
+SAMPLE = 10_000
+"""Lines of a file that show how it is written."""
 
 csv.field_size_limit(16 * 1024 * 1024)  # an unclosed quotation mark ends here, not at the end of memory
 
@@ -61,15 +64,15 @@ def _read_quoted(path: Path, text: IO[str], separator: str) -> Iterator[Row]:
 def _read_plain(text: IO[str], separator: str) -> Iterator[Row]:
     for number, line in enumerate(text, 1):
         bare = line.rstrip("\r\n")
-        yield number, bare.split(None if separator == " " else separator) if bare else []
+        yield number, split_cells(bare, separator) if bare else []
 
 
 def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
-    """The names in the first line that is not empty."""
+    """The names in the first line that is not empty; columns without one are "column 1", … by their place."""
     for number, cells in rows:
         if not cells:
             continue
-        names = [cell.strip() for cell in cells]
+        names = [cell.strip() or f"column {place}" for place, cell in enumerate(cells, 1)]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise ValueError(f"{path}, line {number}: column {twice[0]!r} is named twice")
@@ -98,13 +101,29 @@ def _separator(path: Path, format: FileFormat) -> str:
 
 
 def _quoted(path: Path, format: FileFormat, separator: str) -> bool:
-    """Tab-separated files rarely quote; they do where every cell with a quotation mark is quoted properly."""
+    """Tab-separated files rarely quote; they do where every cell with a quotation mark is quoted properly, or where
+    only quotes around line breaks give all rows the same number of cells."""
     if format.quoting is not None or separator != "\t":
         return format.quoting is not False
-    with open_text(path, format) as text:
-        lines = itertools.islice(text, 10_000)
-        marked = [cell for line in lines for cell in line.rstrip("\r\n").split(separator) if '"' in cell]
-    return bool(marked) and all(_is_quoted(cell) for cell in marked)
+    widths: set[int] = set()
+    marked: list[str] = []
+    with open_text(path, format, newline="\n") as text:
+        for _, cells in itertools.islice(_read_plain(text, separator), SAMPLE):
+            if cells:
+                widths.add(len(cells))
+                marked += [cell for cell in cells if '"' in cell]
+    if not marked or all(_is_quoted(cell) for cell in marked):
+        return bool(marked)
+    return len(widths) > 1 and _is_even_when_quoted(path, format, separator)
+
+
+def _is_even_when_quoted(path: Path, format: FileFormat, separator: str) -> bool:
+    with open_text(path, format, newline="") as text:
+        rows = itertools.islice(csv.reader(text, delimiter=separator, strict=True), SAMPLE)
+        try:
+            return len({len(cells) for cells in rows if cells}) == 1
+        except csv.Error:
+            return False
 
 
 def _is_quoted(cell: str) -> bool:

@@ -1,4 +1,4 @@
-"""JSON files (an array of objects, or an object of columns) and JSON lines."""
+"""JSON files (an array of objects, alone or under a key, or an object of columns) and JSON lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from registry.data.formats.chunks import CHUNK, CHUNK_SIZE, Chunk, from_columns
+from registry.data.formats.chunks import CHUNK, CHUNK_SIZE, Chunk, text_array
 from registry.data.formats.lines import open_text
 from registry.data.source import FileFormat
 
@@ -23,24 +23,28 @@ def read_json_lines(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """Rows of a file with one JSON object a line.
 
     Raises:
-        ValueError: a line is no JSON object, or a value's type differs from earlier ones; names the line.
+        ValueError: a line is no JSON object; names the line.
     """
     yield from _chunks(path, _objects(path, format), "line")
 
 
-def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
+def read_json(path: Path, format: FileFormat, lists: bool = False) -> Iterator[Chunk]:
     """Rows of a JSON file; one that holds an object a line is read as JSON lines, whatever it is called.
 
     An array may be larger than memory; an object of columns may not.
+
+    Args:
+        lists: rows hold lists of tokens, so that columns are lists of lists.
+
+    Raises:
+        ValueError: not JSON, or nothing in it looks like rows; names the line or row.
     """
     with open_text(path, format) as text:
         if _begins_with(text) == "[":
             text.seek(0)
             yield from _chunks(path, _items(path, text), "row")
             return
-    with open_text(path, format) as text:
-        first = next((line for line in text if line.strip()), "")
-    if not format.keys and first.lstrip().startswith("{") and _is_json(first):
+    if not format.keys and _has_row_a_line(path, format, lists):
         yield from read_json_lines(path, format)
         return
     with open_text(path, format) as text:
@@ -48,7 +52,9 @@ def read_json(path: Path, format: FileFormat) -> Iterator[Chunk]:
             loaded = json.load(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({_reason(error)})") from None
-    rows = _rows_of(path, loaded, format) if format.keys else _rows(path, loaded)
+    rows = _rows_of(path, loaded, format) if format.keys else _rows(loaded, lists)
+    if rows is None:
+        raise ValueError(f"{path}: expected an array of objects, one a row (pandas writes it with orient='records')")
     yield from _chunks(path, enumerate(rows, 1), "row")
 
 
@@ -111,22 +117,44 @@ def _reason(error: json.JSONDecodeError) -> str:
     return f"{error.msg[:1].lower()}{error.msg[1:]} at character {error.colno}"
 
 
-def _is_json(line: str) -> bool:
+def _has_row_a_line(path: Path, format: FileFormat, lists: bool) -> bool:
+    """Whether the first line is an object, and a row: where it is the only line, its rows may be within it."""
+    with open_text(path, format) as text:
+        lines = (line for line in text if line.strip())
+        first, second = next(lines, ""), next(lines, "")
     try:
-        json.loads(line)
+        loaded = json.loads(first)
     except ValueError:
         return False
-    return True
+    if not isinstance(loaded, dict):
+        return False
+    no_row = _rows(loaded, lists) is not None or all(isinstance(value, dict) for value in loaded.values())
+    return bool(second) or not no_row
 
 
-def _rows(path: Path, loaded: Any) -> list[Any]:
-    if isinstance(loaded, dict):
-        lists = [value for value in loaded.values() if isinstance(value, list)]
-        if len(lists) == 1:  # {"data": [{…}, …], "version": …}
-            return lists[0]
-        if lists and len(lists) == len(loaded) and len({len(values) for values in lists}) == 1:
-            return [dict(zip(loaded, values, strict=True)) for values in zip(*lists, strict=True)]
-    raise ValueError(f"{path}: expected an array of objects, one a row")
+def _rows(loaded: Any, lists: bool) -> list[Any] | None:
+    """The rows of a document: an object's only list of objects, or its columns; None where it has neither."""
+    if not isinstance(loaded, dict):
+        return None
+    loaded = _unindexed(loaded)
+    arrays = [value for value in loaded.values() if isinstance(value, list)]
+    if len(arrays) == 1 and arrays[0] and isinstance(arrays[0][0], dict):  # {"data": [{…}, …], "version": …}
+        return arrays[0]
+    if not arrays or len(arrays) < len(loaded) or len({len(column) for column in arrays}) > 1:
+        return None
+    if lists and not any(isinstance(cell, list) for column in arrays for cell in column):
+        return None  # {"tokens": ["a", "b"], "tags": ["O", "O"]} is one sentence
+    return [dict(zip(loaded, cells, strict=True)) for cells in zip(*arrays, strict=True)]
+
+
+def _unindexed(loaded: dict[str, Any]) -> dict[str, Any]:
+    """What pandas writes by default, {"text": {"0": "a", "1": "b"}, …}, as lists; anything else as it is."""
+    columns = list(loaded.values())
+    if not columns or not all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
+        return loaded
+    if not all(key.isdecimal() for key in columns[0]):
+        return loaded
+    return {name: [column[key] for key in columns[0]] for name, column in loaded.items()}
 
 
 def _rows_of(path: Path, loaded: Any, format: FileFormat) -> Iterator[Any]:
@@ -144,12 +172,13 @@ def _rows_of(path: Path, loaded: Any, format: FileFormat) -> Iterator[Any]:
 def _chunks(path: Path, objects: Iterable[tuple[int, Any]], unit: str) -> Iterator[Chunk]:
     types: dict[str, str] = {}
     columns: dict[str, list[Any]] = {}
+    mixed: dict[str, str] = {}
     places: list[int] = []
     size = 0
     for place, row in objects:
         if not isinstance(row, dict):
             raise ValueError(f"{path}, {unit} {place}: expected an object with the columns, found {_type(row)}")
-        _check_types(path, f"{unit} {place}", row, types)
+        _note_types(f"{unit} {place}", row, types, mixed)
         for name in row.keys() - columns.keys():
             columns[name] = [None] * len(places)
         for name, values in columns.items():
@@ -157,17 +186,18 @@ def _chunks(path: Path, objects: Iterable[tuple[int, Any]], unit: str) -> Iterat
         places.append(place)
         size += sum(len(value) for value in row.values() if isinstance(value, (str, list)))
         if len(places) == CHUNK or size >= CHUNK_SIZE:
-            yield _chunk(columns, types, places, unit)
-            columns, places, size = {name: [] for name in columns}, [], 0
+            yield Chunk(_table(columns, types, mixed), places, unit, mixed)
+            columns, places, size, mixed = {name: [] for name in columns}, [], 0, {}
     if places:
-        yield _chunk(columns, types, places, unit)
+        yield Chunk(_table(columns, types, mixed), places, unit, mixed)
 
 
-def _check_types(path: Path, where: str, row: Mapping[str, Any], types: dict[str, str]) -> None:
+def _note_types(where: str, row: Mapping[str, Any], types: dict[str, str], mixed: dict[str, str]) -> None:
+    """Learn each column's type from its first value, and note the columns with values of another one."""
     for name, value in row.items():
         kind = _type(value)
-        if kind != "null" and types.setdefault(name, kind) != kind:
-            raise ValueError(f"{path}, {where}: column {name!r} holds {kind}, where earlier rows hold {types[name]}")
+        if kind != "null" and types.setdefault(name, kind) != kind and name not in mixed:
+            mixed[name] = f"{where}: column {name!r} holds {kind}, where earlier rows hold {types[name]}"
 
 
 def _type(value: Any) -> str:
@@ -175,16 +205,17 @@ def _type(value: Any) -> str:
     return "null" if value is None else names[type(value)]
 
 
-def _chunk(columns: Mapping[str, list[Any]], types: Mapping[str, str], places: list[int], unit: str) -> Chunk:
-    arrays = {name: _array(values, types.get(name, "null")) for name, values in columns.items()}
-    return from_columns(arrays, places, unit)
+def _table(columns: Mapping[str, list[Any]], types: Mapping[str, str], mixed: Mapping[str, str]) -> pa.Table:
+    """The columns as strings or lists of strings; mixed ones as strings."""
+    are_lists = {name: types.get(name) == "a list" and name not in mixed for name in columns}
+    return pa.table({name: _array(values, are_lists[name]) for name, values in columns.items()})
 
 
-def _array(values: list[Any], kind: str) -> pa.Array:
-    if kind == "a list":
+def _array(values: list[Any], are_lists: bool) -> pa.Array:
+    if are_lists:
         cells = [None if value is None else [_text(item) for item in value] for value in values]
-        return pa.array(cells, pa.list_(pa.string()))
-    return pa.array([_text(value) for value in values], pa.string())
+        return text_array(cells, pa.list_(pa.string()))
+    return text_array([_text(value) for value in values], pa.string())
 
 
 def _text(value: Any) -> str | None:

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,10 +20,18 @@ from registry.data.source import FileFormat
 
 def _open_zip(path: Path) -> IO[bytes]:
     archive = zipfile.ZipFile(path)
-    members = [name for name in archive.namelist() if not name.endswith("/")]
+    members = [name for name in archive.namelist() if not (name.endswith("/") or _is_macs_own(name))]
     if len(members) != 1:
         raise ValueError(f"{path}: holds {len(members)} files; a compressed file must hold one")
-    return archive.open(members[0])
+    try:
+        return archive.open(members[0])
+    except RuntimeError as error:  # encrypted, or a compression that Python has not
+        raise ValueError(f"{path}: cannot be read ({error}); unpack it first") from None
+
+
+def _is_macs_own(name: str) -> bool:
+    """What macOS adds to a zip beside a person's files."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
 
 
 COMPRESSED: dict[str, Callable[[Path], Any]] = {
@@ -68,6 +77,11 @@ def read_lines(path: Path, format: FileFormat) -> Iterator[tuple[int, str]]:
     with open_text(path, format, newline="\n") as text:
         for number, line in enumerate(text, 1):
             yield number, line.rstrip("\r\n")
+
+
+def split_cells(line: str, separator: str) -> list[str]:
+    """The cells of a line; " " is any run of spaces and tabs (other blanks, such as U+3000, may be in a token)."""
+    return re.findall(r"[^ \t]+", line) if separator == " " else line.split(separator)
 
 
 def _open_bytes(path: Path) -> IO[bytes]:

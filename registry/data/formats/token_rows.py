@@ -57,14 +57,14 @@ def read_list_cells(path: Path, format: FileFormat, default_separator: str) -> I
         yield from gather(parsed, names, pa.list_(pa.string()))
 
 
-def _parse(path: Path, line: int, cell: str) -> list[str]:
+def _parse(path: Path, line: int, cell: str) -> list[str | None]:
     for parse in (json.loads, ast.literal_eval):
         try:
             found: Any = parse(cell)
         except (ValueError, SyntaxError):
             continue
         if isinstance(found, list):
-            return [str(item) for item in found]
+            return [item if item is None else str(item) for item in found]
     raise ValueError(f'{path}, line {line}: {cell[:40]!r} is not a list such as ["a", "b"]')
 
 
