@@ -93,7 +93,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
         train(job, setup, progress)
         results = finish(job, setup, progress)
         if accelerator.is_main_process:
-            reports.write_all(progress.directory.path)
+            reports.write_all(progress.directory.path, screen.line)
             finish_run(progress.directory)
     except Interrupted:
         progress.leave()

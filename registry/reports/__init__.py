@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -19,10 +20,23 @@ def write_model_card(directory: str | Path) -> Path:
     return write_model_card(directory)
 
 
-def write_all(directory: str | Path) -> None:
-    """Report page, model card and TensorBoard figures of a finished run."""
+def write_all(directory: str | Path, say: Callable[[str], None]) -> None:
+    """Report page, model card and TensorBoard figures of a finished run.
+
+    What cannot be drawn is said: weights and metrics are there, and a run is finished without it.
+
+    Raises:
+        OSError: the disk is full, or refuses otherwise.
+    """
     from registry.reports.tensorboard import add_run
 
-    write_report(directory)
-    write_model_card(directory)
-    add_run(directory)
+    for name, write in (("report", write_report), ("model card", write_model_card), ("TensorBoard figures", add_run)):
+        try:
+            write(directory)
+        except OSError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            say(
+                f"{name}: not written ({type(error).__name__}: {reason}); the run is whole without it, please report this"
+            )

@@ -100,7 +100,7 @@ def without_report() -> None:
     """Leave the report's drawings out: half of a small training's time, and nothing that is compared."""
     from registry import reports
 
-    reports.write_all = lambda directory: None
+    reports.write_all = lambda directory, say: None
 
 
 def ended(child: int, patience: float | None = None) -> int | None:

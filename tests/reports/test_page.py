@@ -133,7 +133,7 @@ def test_tensorboard_gets_texts_figures_and_hyperparameters(tmp_path: Path) -> N
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = write_run(tmp_path / "run", "single", rows=60)
-    write_all(run)
+    write_all(run, pytest.fail)
     assert (run / "report.html").is_file()
     assert (run / "README.md").is_file()
     test = EventAccumulator(str(run / "tensorboard" / "test"))

@@ -74,6 +74,18 @@ def test_weights_are_averaged_without_a_validation_split_too(train, recipe):
     assert "--patience 1: there is no validation split to ask" in refused.output
 
 
+def test_a_report_that_cannot_be_drawn_costs_no_run(train, monkeypatch):
+    def fail(directory: Path) -> None:
+        raise RuntimeError("no\nfont")
+
+    monkeypatch.setattr("registry.reports.page.write_report", fail)
+    result = train(*SMALL, "--output-dir", "out")
+    assert result.exit_code == 0, result.output
+    assert "report: not written (RuntimeError: no font)" in " ".join(result.output.split())
+    assert json.loads(Path("out/run.json").read_text())["status"] == "finished"
+    assert (Path("out") / "README.md").is_file()
+
+
 def test_validation_without_labels_is_refused_before_training(train):
     lines = [f"so {word} {i},{label}" for i in range(30) for word, label in (("good", "yes"), ("bad", "no"))]
     Path("train.csv").write_text("\n".join(["text,label", *lines]), encoding="utf-8")
