@@ -37,6 +37,4 @@ def write_all(directory: str | Path, say: Callable[[str], None]) -> None:
             raise
         except Exception as error:
             reason = " ".join(str(error).split())
-            say(
-                f"{name}: not written ({type(error).__name__}: {reason}); the run is whole without it, please report this"
-            )
+            say(f"{name}: not written ({type(error).__name__}: {reason}); the run is whole without it")
