@@ -33,11 +33,18 @@ def main() -> None:
     help="Trainer to compare with: without settings; with bf16 or fp16 where the device is fast in it and batches "
     "grouped by length, on a GPU padded to multiples of 8 and collated by other processes (not compiled). '': none.",
 )
+@click.option("--profile", "profiling", is_flag=True, help="Show where an update's time goes; compare nothing.")
 @click.option("--data", multiple=True, metavar="TASK=DIR", help="Where a task's data lies; repeatable.")
 @click.option("--output", type=click.Path(dir_okay=False), help="File.json for every figure; a .md beside it.")
 @friendly
 def train(
-    cases_file: str | None, rounds: int, peers: str, data: tuple[str, ...], output: str | None, **arguments: Any
+    cases_file: str | None,
+    rounds: int,
+    peers: str,
+    profiling: bool,
+    data: tuple[str, ...],
+    output: str | None,
+    **arguments: Any,
 ) -> None:
     """Train with both engines, alternating, and print medians and ratios.
 
@@ -47,7 +54,7 @@ def train(
     from registry.benchmarking import tables
     from registry.benchmarking.cases import read_cases
     from registry.benchmarking.comparable import check_options
-    from registry.benchmarking.round import measure
+    from registry.benchmarking.round import measure, profile
     from registry.training.assembly import choose
 
     sides = ["ours", *[name for name in peers.split(",") if name]]
@@ -59,6 +66,10 @@ def train(
     _check_output(output)
     cases = read_cases(cases_file, typed_values(arguments), dict(place.split("=", 1) for place in data))
     chosen = [choose(case.options, {}).options for case in cases]  # a wrong name or value is said here, once
+    if profiling:
+        for case in cases:
+            click.echo(f"{case.name}\n{profile(case)}")
+        return
     if len(sides) > 1:
         for case, options in zip(cases, chosen, strict=True):
             check_options(options, case.processes)
@@ -66,7 +77,8 @@ def train(
     for case, options in zip(cases, chosen, strict=True):
         results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         for number in range(rounds):
-            for side in reversed(sides):  # a peer that cannot train this says so before we do
+            # A peer that cannot train this says so before we do; a machine that slows down favours each side in turn.
+            for side in sides if number % 2 else reversed(sides):
                 results[side].append(measure(side, case, options.run.seed + number))
                 speed = results[side][-1]["samples_per_second"]
                 click.echo(f"{case.name}: round {number + 1}: {tables.SIDES[side]}: {speed:.1f} samples/s")

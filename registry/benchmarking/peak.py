@@ -41,17 +41,18 @@ def flops_per_token(module: nn.Module, depths: Mapping[str, int], *, length: flo
     """
     top = max(depths.values(), default=0)
     lowest = min((depths[name] for name, p in module.named_parameters() if p.requires_grad), default=top + 1)
+    config = getattr(module, "config", None)
+    layers, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", 0)
+    shared = max(1, layers // max(top - 1, 1))  # ALBERT's layers are one, used so many times
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     total = 0.0
     for name, weight in module.named_parameters():
         if weight.ndim >= 2 and id(weight) not in embeddings:
-            times = scored_per_token if depths[name] == top > 0 else 1.0
+            times = scored_per_token if depths[name] == top > 0 else shared if depths[name] else 1.0
             total += times * weight.numel() * (2 + 2 * (depths[name] >= lowest) + 2 * weight.requires_grad)
     for part in module.modules():
         if isinstance(part, nn.Linear) and id(part.weight) in embeddings:
             total += scored_per_token * part.weight.numel() * (4 + 2 * part.weight.requires_grad)
-    config = getattr(module, "config", None)
-    layers, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", 0)
     with_gradient = min(layers, layers + 1 - lowest) if lowest <= layers else 0
     return total + (4 * layers + 8 * with_gradient) * width * length
 

@@ -159,6 +159,7 @@ def build_trainer(job: Job, *, kind: str, precision: str, directory: Path) -> Pe
         train_sampling_strategy="group_by_length" if best else "random",
         average_tokens_across_devices=False,  # would multiply gradients by the processes: most models' loss is a mean
         logging_nan_inf_filter=not best,
+        dataloader_persistent_workers=best and on_gpu and usable_cores() > 1,
         dataloader_num_workers=min(COLLATING, usable_cores() - 1) if best and on_gpu else 0,
         logging_steps=50,
         save_strategy="no",

@@ -48,6 +48,23 @@ def measure(side: str, case: Case, seed: int) -> dict[str, Any]:
         return found
 
 
+def profile(case: Case) -> str:
+    """What `train.py --profile` shows of a case, on one process.
+
+    Raises:
+        ValueError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.yaml"
+        config.write_text(json.dumps(dict(case.options)), encoding="utf-8")
+        options = ["--config", str(config), "--output-dir", str(Path(folder) / "run"), "--profile"]
+        script = str(ROOT / "scripts" / "train.py")
+        done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{case.name}: {done.stderr.removeprefix('error: ')[-600:]}")
+    return done.stdout
+
+
 def run_round(side: str, typed: Mapping[str, Any], processes: int, folder: Path) -> dict[str, Any]:
     """Figures of one training: speed, memory, share of the measured matmul peak, loss, the task's metric.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from registry.heads import IGNORE, Head
 from registry.tasks.labels import labelled
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -30,7 +32,7 @@ def example_losses(
     from torch.nn import functional as F
 
     logits = logits.float()
-    weights = torch.tensor(head.label_weights, device=logits.device) if weighted and head.label_weights else None
+    weights = _on_device(head.label_weights, logits.device) if weighted and head.label_weights else None
     if head.problem == "single_label":
         return F.cross_entropy(
             logits, labels, weight=weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="none"
@@ -67,3 +69,11 @@ def describe(scores: np.ndarray, head: Head, threshold: float) -> dict[str, Any]
         return {"labels": [label for label, score in order.items() if score >= threshold], "scores": order}
     label, score = next(iter(order.items()))
     return {"label": label, "score": score, "scores": order}
+
+
+@functools.lru_cache(maxsize=4)
+def _on_device(weights: tuple[float, ...], device: torch.device) -> Tensor:
+    """Class weights, copied once: a copy in every forward pass would be waited for."""
+    import torch
+
+    return torch.tensor(weights, device=device)

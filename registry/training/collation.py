@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from registry.models.packing import pack_inputs
-from registry.tasks.base import Batch
+from registry.tasks.base import Batch, Features
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,15 +20,34 @@ LENGTH_STEP = 8
 """Tensor cores and masked attention kernels want lengths that this divides; compiled code meets fewer shapes."""
 
 
-def build_collate(job: Job, *, device: str, mixed_precision: str, packing: bool) -> Collate:
-    """The collation of training batches on a type of device, in an arithmetic of accelerate's ("no", "bf16", …)."""
-    task, tokenizer, seed, kernels = job.task, job.tokenizer, job.options.run.seed, job.options.kernels
+def build_collate(job: Job, *, step: int | None, packing: bool) -> Collate:
+    """The collation of training batches: packed, or padded to multiples of `step`."""
+    task, tokenizer, seed = job.task, job.tokenizer, job.options.run.seed
     if packing:
         return lambda features, epoch: packed(task.collate(features, tokenizer, (seed, epoch)))
-    on_tensor_cores = device == "cuda" and mixed_precision in ("fp16", "bf16")
-    gains = job.spec.ignores_padding(tokenizer) and (on_tensor_cores or kernels.compile)
-    step = length_step(job.limits.max_length, tokenizer.model_max_length) if gains else None
     return lambda features, epoch: task.collate(features, tokenizer, (seed, epoch), step)
+
+
+def padding_step(job: Job, *, device: str, mixed_precision: str) -> int | None:
+    """What padded lengths are a multiple of on a type of device, in an arithmetic of accelerate's ("no", "bf16", …)."""
+    on_tensor_cores = device == "cuda" and mixed_precision in ("fp16", "bf16")
+    gains = job.spec.ignores_padding(job.tokenizer) and (on_tensor_cores or job.options.kernels.compile)
+    return length_step(job.limits.max_length, job.tokenizer.model_max_length) if gains else None
+
+
+def pinned(collate: Collate, device: torch.device) -> Collate:
+    """The same batches, in memory from which a GPU copies while it computes."""
+
+    def run(features: Sequence[Features], epoch: int) -> Batch:
+        if device.index is not None:
+            torch.cuda.set_device(device)  # of this thread, which would wake the first GPU otherwise
+        return _pinned(collate(features, epoch))
+
+    return run
+
+
+def _pinned(batch: Mapping[str, Any]) -> Any:
+    return {name: _pinned(value) if isinstance(value, Mapping) else value.pin_memory() for name, value in batch.items()}
 
 
 def length_step(longest: int, positions: int) -> int | None:

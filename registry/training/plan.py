@@ -32,6 +32,7 @@ class UpdatePlan:
         equal_lengths: only examples of the same length share a micro-batch (models that padding disturbs).
         micro_batch_tokens: most tokens, padding included, of a process and forward pass; None for no bound. A
             longer example goes alone.
+        length_step: what padded lengths are a multiple of.
     """
 
     lengths: np.ndarray
@@ -40,6 +41,7 @@ class UpdatePlan:
     group_by_length: bool = True
     equal_lengths: bool = False
     micro_batch_tokens: int | None = None
+    length_step: int = 1
 
     @property
     def updates_per_epoch(self) -> int:
@@ -101,7 +103,10 @@ class UpdatePlan:
 
     def _fitting(self, longest: int, size: int) -> int:
         """Examples of a process and forward pass whose longest has so many tokens."""
-        return size if self.micro_batch_tokens is None else max(1, min(size, self.micro_batch_tokens // longest))
+        if self.micro_batch_tokens is None:
+            return size
+        padded = -(-longest // self.length_step) * self.length_step
+        return max(1, min(size, self.micro_batch_tokens // padded))
 
 
 def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:

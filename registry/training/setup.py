@@ -14,7 +14,7 @@ from registry.models.layers import freeze
 from registry.training.assembly import Job, TrainingExamples
 from registry.training.averaging import WeightAverage, build_average
 from registry.training.batches import Updates
-from registry.training.collation import allow_packing, build_collate
+from registry.training.collation import allow_packing, build_collate, padding_step, pinned
 from registry.training.control import Control
 from registry.training.embedding_rows import choose_rows
 from registry.training.engine_start import micro_batch_size
@@ -142,7 +142,10 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
 
 def build_updates(job: Job, accelerator: Accelerator, *, packing: bool) -> Updates:
     """The order of the training examples, collated for this process."""
-    optimization = job.options.optimization
+    optimization, device = job.options.optimization, accelerator.device
+    step = None
+    if not packing:
+        step = padding_step(job, device=device.type, mixed_precision=accelerator.mixed_precision)
     plan = UpdatePlan(
         job.encoded["train"].lengths,
         batch_size=optimization.batch_size,
@@ -150,13 +153,13 @@ def build_updates(job: Job, accelerator: Accelerator, *, packing: bool) -> Updat
         group_by_length=optimization.group_by_length,
         equal_lengths=not job.spec.ignores_padding(job.tokenizer),
         micro_batch_tokens=optimization.micro_batch_tokens,
+        length_step=step or 1,
     )
+    collate = build_collate(job, step=step, packing=packing)
     return Updates(
         plan,
         TrainingExamples(job),
-        build_collate(
-            job, device=accelerator.device.type, mixed_precision=accelerator.mixed_precision, packing=packing
-        ),
+        pinned(collate, device) if device.type == "cuda" else collate,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         micro_batch_size=micro_batch_size(optimization, accelerator.num_processes),

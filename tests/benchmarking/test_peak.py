@@ -1,5 +1,7 @@
 """Counting what training multiplies."""
 
+from types import SimpleNamespace
+
 import torch
 from torch import nn
 
@@ -55,6 +57,13 @@ def test_a_tied_decoder_is_counted_for_scored_items():
     module.decoder.weight = module.words.weight
     module.depths["decoder.bias"] = 3
     assert module.flops() == 6 * 128 + HEAD + 0.5 * 6 * 800
+
+
+def test_a_layer_that_is_used_again_counts_again():
+    module = Words()
+    plain = module.flops()
+    module.config = SimpleNamespace(num_hidden_layers=4, hidden_size=0)  # two layers, as ALBERT's groups, used twice
+    assert module.flops() == plain + 6 * 128
 
 
 def test_the_peak_is_a_rate():

@@ -4,6 +4,7 @@ from itertools import pairwise, product
 
 import pytest
 import torch
+from torch import nn
 
 from registry.heads import IGNORE
 from registry.models.crf import CRF
@@ -75,3 +76,13 @@ def test_training_mode_searches_no_path(crf, batch):
     emissions, words, labels = batch
     _, best = crf.train()(emissions, words, labels)
     assert (best == IGNORE).all()
+
+
+def test_steps_behind_the_longest_row_change_nothing(crf, batch, monkeypatch):
+    emissions, words, labels = batch
+    wide = [nn.functional.pad(emissions, (0, 0, 0, 3)), *(nn.functional.pad(t, (0, 3)) for t in (words, labels))]
+    expected = crf.eval()(emissions, words, labels)
+    monkeypatch.setattr("registry.models.crf._width", lambda mask: mask.shape[1])  # as on a GPU
+    losses, best = crf(*wide)
+    torch.testing.assert_close(losses, expected[0])
+    assert torch.equal(best[:, : words.shape[1]], expected[1])

@@ -54,3 +54,13 @@ def test_a_comparison_is_of_equal_trainings(processes, tmp_path):
     assert ours["metric_name"] == theirs["metric_name"]
     assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.1)
     assert len((tmp_path / "x.md").read_text().splitlines()) == 6
+
+
+def test_a_profile_shows_each_case_and_compares_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("REGISTRY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, str(SCRIPT), "train", "--task", "demo", "--model", "tiny", "--profile"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "forward" in done.stdout
+    assert "Trainer" not in done.stdout

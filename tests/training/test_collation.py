@@ -20,7 +20,7 @@ from registry.options import Kernels, Optimization, Options, Run
 from registry.tasks.base import Limits
 from registry.testing.bench import Bench
 from registry.training.batches import Updates
-from registry.training.collation import allow_packing, build_collate, length_step
+from registry.training.collation import allow_packing, build_collate, length_step, padding_step, pinned
 from registry.training.objectives import task_loss
 from registry.training.plan import UpdatePlan
 
@@ -43,7 +43,7 @@ def gradients(bench: Bench, module: nn.Module, tokens: int | None, world_size: i
     """Gradients of one update over all examples, summed over processes and micro-batches; `steps` of each process."""
     encoded: EncodedColumns = bench.encoded
     plan = UpdatePlan(encoded.lengths, batch_size=len(encoded), seed=1, micro_batch_tokens=tokens)
-    collate = build_collate(job(bench), device="cpu", mixed_precision="no", packing=packing)
+    collate = build_collate(job(bench), step=None, packing=packing)
     objective = task_loss(bench.task, bench.head, wants_labels=False)
     module.zero_grad()
     steps, count = [], 0.0
@@ -82,11 +82,12 @@ def test_lengths_are_steps_where_kernels_gain() -> None:
     odd = np.flatnonzero(used.encoded.lengths % 8)[0]
     features, longest = used.encoded.rows([odd]), int(used.encoded.lengths[odd])
 
-    def width(device: str, mixed_precision: str, *, packing: bool = False, **kernels: Any) -> int:
-        collate = build_collate(job(used, **kernels), device=device, mixed_precision=mixed_precision, packing=packing)
-        return int(collate(features, 0)["inputs"]["input_ids"].shape[1])
+    def width(device: str, mixed_precision: str, **kernels: Any) -> int:
+        own = job(used, **kernels)
+        step = padding_step(own, device=device, mixed_precision=mixed_precision)
+        return int(build_collate(own, step=step, packing=False)(features, 0)["inputs"]["input_ids"].shape[1])
 
-    assert width("cpu", "bf16") == width("cuda", "no") == width("cuda", "bf16", packing=True) == longest
+    assert width("cpu", "bf16") == width("cuda", "no") == longest
     assert width("cuda", "bf16") == width("cuda", "fp16") == width("cpu", "no", compile=True) == longest + -longest % 8
 
 
@@ -97,9 +98,19 @@ def test_no_step_goes_beyond_the_last_position() -> None:
 
 def test_models_that_padding_disturbs_get_no_more_of_it() -> None:
     disturbed = bench("demo", dataclasses.replace(TINY, pads_freely=False))
-    features = disturbed.encoded.rows(range(3))
-    batch = build_collate(job(disturbed), device="cuda", mixed_precision="bf16", packing=False)(features, 0)
-    assert batch["inputs"]["input_ids"].shape[1] == max(len(feature["input_ids"]) for feature in features)
+    assert padding_step(job(disturbed), device="cuda", mixed_precision="bf16") is None
+
+
+def test_every_tensor_of_a_gpus_batch_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = bench("demo-ner")
+    seen: list[int] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: seen.append(id(tensor)) or tensor)
+    plain = build_collate(job(used), step=None, packing=True)(features := used.encoded.rows(range(3)), 0)
+    batch = pinned(lambda features, epoch: plain, torch.device("cuda"))(features, 0)
+    leaves = [v for value in batch.values() for v in (value.values() if isinstance(value, dict) else [value])]
+    assert seen == [id(leaf) for leaf in leaves]
+    assert batch.keys() == plain.keys()
+    assert batch["inputs"].keys() == plain["inputs"].keys()
 
 
 def test_packing_is_refused_in_one_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -22,3 +23,11 @@ def test_what_was_held_before_is_forgotten_and_what_is_held_after_counts() -> No
     assert quiet < before - 150
     trained = b"1" * (100 << 20)
     assert peak_memory_mb(CPU) == pytest.approx(quiet + len(trained) / 2**20, abs=20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
+def test_the_peak_of_the_process_that_started_this_one_does_not_count() -> None:
+    held = b"1" * (900 << 20)
+    code = "import torch; from registry.training.peak_memory import *; print(peak_memory_mb(torch.device('cpu')))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(said) < len(held) / 2**20

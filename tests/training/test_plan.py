@@ -125,3 +125,10 @@ def test_total_updates():
     assert plan().total_updates(0.5, None) == 16
     assert plan().total_updates(3, 10) == 10
     assert plan().total_updates(0, None) == 0
+
+
+def test_tokens_count_with_the_padding_to_a_step():
+    lengths = np.array([9] * 12)
+    for step, most in ((1, 7), (8, 4)):  # 64 tokens hold 7 texts of 9 tokens, but 4 of 16
+        cut = UpdatePlan(lengths, batch_size=12, seed=1, micro_batch_tokens=64, length_step=step)
+        assert max(len(part) for (part,) in cut.micro_batches(np.arange(12), 1, 12)) == most
