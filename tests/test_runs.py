@@ -188,3 +188,24 @@ def test_memory_that_runs_out_is_one_line(make_run, monkeypatch):
     assert result.exit_code == 2
     assert "memory ran out; give a smaller --batch-tokens" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "model", ["rnn", "gru", "lstm", "bilstm", "bilstm-crf", "textcnn", "transformer-encoder", "bow", "lexicon"]
+)
+def test_a_baseline_is_predicted_and_served_like_any_other(model, make_run):
+    from starlette.testclient import TestClient
+
+    from registry.serving.app import build_app
+
+    run = load_run(make_run("demo-ner" if model == "bilstm-crf" else "demo", model), device="cpu")
+    (expected,) = run.predict(["a good film"])
+    with TestClient(build_app({"m": run})) as client:
+        (answer,) = client.post("/predict", json={"texts": ["a good film"]}).json()["predictions"]
+    assert rounded(answer) == {name: value for name, value in rounded(expected).items() if name in answer}
+    assert len(answer) >= 2
+
+
+def rounded(values: dict) -> dict:
+    """The same with every number to four places."""
+    return json.loads(json.dumps(values), parse_float=lambda digits: round(float(digits), 4))

@@ -184,15 +184,12 @@ def find_targets(module: nn.Module, heads: list[str], asked: str, recommended: t
         asked: "auto" (the model's recommendation, else every linear map of its layers), "all-linear", or
             ends of module names, separated by commas.
     """
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-
-    from registry.models.layers import lora_targets
+    from registry.models.layers import is_linear, lora_targets
 
     linear = [
         name
         for name, part in module.named_modules()
-        if isinstance(part, (nn.Linear, Conv1D)) and not any(f"{name}.".startswith(f"{head}.") for head in heads)
+        if is_linear(part) and not any(f"{name}.".startswith(f"{head}.") for head in heads)
     ]
     if asked == "all-linear":
         output = getattr(module, "get_output_embeddings", lambda: None)()

@@ -89,10 +89,9 @@ def reinitialise(module: nn.Module, layers: int) -> None:
         raise ValueError(f"--model-option reinit_layers={layers}: the model has {last} layers")
     for depth, layer in stacks.values():
         if depth > last - layers:
-            for part in layer.modules():
-                for parameter in part.parameters(recurse=False):
-                    parameter._is_hf_initialized = False  # type: ignore[attr-defined]
-                backbone._init_weights(part)  # type: ignore[operator]
+            for parameter in layer.parameters():
+                parameter._is_hf_initialized = False  # type: ignore[attr-defined]
+            layer.apply(backbone._init_weights)  # type: ignore[arg-type]  # parts before wholes: these have the last word
 
 
 def save_module(module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:

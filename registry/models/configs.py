@@ -127,7 +127,7 @@ def set_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase)
         key = f"{name}_token_id"
         try:
             if hasattr(config, key):
-                setattr(config, key, getattr(tokenizer, key))
+                setattr(config, key, _token_id(tokenizer, name))
         except StrictDataclassError:
             raise ValueError(
                 f"{config.model_type} needs a tokenizer with a {name} token, which this one lacks; "
@@ -136,7 +136,13 @@ def set_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase)
     start = getattr(config, "decoder_start_token_id", None)
     if start is not None:
         meant = next((key for key, value in before.items() if value == start), "pad_token_id")
-        config.decoder_start_token_id = getattr(tokenizer, meant)
+        config.decoder_start_token_id = getattr(config, meant)
+
+
+def _token_id(tokenizer: PreTrainedTokenizerBase, name: str) -> int | None:
+    """Id of a special token; a text of BERT's vocabulary ends with what separates texts."""
+    found: int | None = getattr(tokenizer, f"{name}_token_id")
+    return tokenizer.sep_token_id if found is None and name == "eos" else found
 
 
 def _harmless(values: Mapping[str, Any], keep: tuple[str, ...]) -> dict[str, Any]:

@@ -78,14 +78,9 @@ def lora_targets(module: nn.Module) -> tuple[str, ...]:
     Raises:
         ValueError: there is none that an adapter can be attached to.
     """
-    from transformers.pytorch_utils import Conv1D
-
     _, backbone = find_backbone(module)
     found = {
-        path
-        for _, layer in layer_stacks(backbone).values()
-        for path, part in layer.named_modules()
-        if isinstance(part, (nn.Linear, Conv1D)) or _is_pointwise(part)
+        path for _, layer in layer_stacks(backbone).values() for path, part in layer.named_modules() if is_linear(part)
     }
     if not found:
         raise ValueError("this model has no linear maps in its layers that LoRA could be attached to")
@@ -137,5 +132,9 @@ def _stay_in_eval(part: nn.Module, mode: bool = True) -> nn.Module:
     return type(part).train(part, False)
 
 
-def _is_pointwise(part: nn.Module) -> bool:
-    return isinstance(part, nn.Conv1d) and part.kernel_size == (1,) and part.groups == 1
+def is_linear(part: nn.Module) -> bool:
+    """Whether it is a linear map of each token, as SqueezeBERT's convolutions of width 1 are."""
+    from transformers.pytorch_utils import Conv1D
+
+    pointwise = isinstance(part, nn.Conv1d) and part.kernel_size == (1,) and part.groups == 1
+    return pointwise or isinstance(part, (nn.Linear, Conv1D))

@@ -140,7 +140,8 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
     if head.kind not in choice.spec.heads:
         able = ", ".join(choice.spec.heads)
         raise ValueError(
-            f"model {options.run.model!r} cannot do {head.kind} (task {options.run.task!r}); it does {able}"
+            f"model {options.run.model!r} cannot do {head.kind} (task {options.run.task!r}): it has no such head, "
+            f"it was made for {able}"
         )
     refuse_unused(options.run.task_option, "--task-option", task.unused(head))
     refuse_unused(options.run.model_option, "--model-option", choice.spec.unused(head, choice.source))

@@ -51,7 +51,7 @@ def choose_precision(asked: str, launch: str, device: torch.device, origin: str 
             f"--precision {asked} contradicts mixed_precision: {said} of the launch configuration; change one of them"
         )
     if asked != "auto":
-        chosen = Precision(asked, f"recommended by the {origin}" if recommended else "asked for")
+        chosen = Precision(asked, f"recommended by the {origin}" if recommended else f"asked for, {origin}")
     elif said:
         chosen = Precision(said, "launch configuration")
     else:

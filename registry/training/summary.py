@@ -22,7 +22,10 @@ from registry.training.resuming import interval
 from registry.training.run_choice import destination
 from registry.training.setup import Setup
 
-SHOWN_OPTIONS = ("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "max_length", "seed")
+SHOWN_OPTIONS = (
+    *("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "layer_decay"),
+    *("max_length", "seed"),
+)
 BYTES_PER_WEIGHT = 4
 FROZEN = (
     "runs over the examples once, then the head trains alone (--estimate and --profile measure updates that run it)"
@@ -78,8 +81,10 @@ def attention_row(setup: Setup) -> list[tuple[str, str]]:
 
 def dropout_row(job: Job, setup: Setup) -> list[tuple[str, str]]:
     """Every probability of a dropout layer of the model (adapters have an option), and whose it is."""
-    parts = setup.module.named_modules()
-    found = sorted({part.p for name, part in parts if isinstance(part, nn.Dropout) and ".lora_" not in name})
+    parts = [part for name, part in setup.module.named_modules() if ".lora_" not in name]
+    layers = {part.p for part in parts if isinstance(part, nn.Dropout)}
+    values = (value for part in parts for name, value in vars(part).items() if "dropout" in name)  # BART's, OPT's
+    found = sorted(layers | {value for value in values if isinstance(value, float) and value})
     said = any("drop" in option for option in job.options.run.model_option)
     origin = job.choice.resolved.origins["model_option"] if said else "model"
     return [("dropout", f"{', '.join(f'{p:g}' for p in found)} ({origin})")] if found else []

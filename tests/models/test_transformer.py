@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import SIZES
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
 from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, config_folder, logits_of
@@ -14,8 +15,9 @@ from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, confi
 from registry import models
 from registry.heads import SEQUENCE_CLASSIFICATION, Head
 from registry.models.base import ModelSource
+from registry.models.building import reinitialise
 from registry.models.heads import HeadedEncoder
-from registry.models.layers import find_backbone
+from registry.models.layers import find_backbone, layer_map, layer_stacks
 from registry.models.transformer import Transformer
 from registry.plugins import with_options
 
@@ -120,6 +122,17 @@ def test_top_layers_start_anew(tmp_path):
     assert not query.bias.any()
     with pytest.raises(ValueError, match=r"^--model-option reinit_layers=4: the model has 3 layers$"):
         built(Transformer(reinit_layers=4), source)
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_new_top_layers_are_drawn_as_the_architecture_draws_them(architecture, tmp_path):
+    _, module = built(Transformer(vocabulary_size=400), config_folder(tmp_path, architecture))
+    top = max(depth for depth, _ in layer_stacks(find_backbone(module)[1]).values())
+    depths = layer_map(module)
+    large = [name for name, weight in module.named_parameters() if depths[name] == top and weight.numel() > 500]
+    drawn = {name: module.get_parameter(name).std().item() for name in large}
+    reinitialise(module, 1)
+    assert {name: module.get_parameter(name).std().item() for name in large} == pytest.approx(drawn, rel=0.25)
 
 
 def test_options_for_other_weights_are_named(tmp_path):

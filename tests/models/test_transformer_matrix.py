@@ -13,6 +13,7 @@ from transformers_small import TEXTS, TWO, built, checkpoint, logits_of
 
 from registry.heads import HEAD_KINDS, MASKED_LM, SEQUENCE_CLASSIFICATION, Head
 from registry.models import get
+from registry.models.adapters import find_targets
 from registry.models.base import ModelSource
 from registry.models.families import FINE_TUNING, WITHOUT_MASKED_LM
 from registry.models.layers import find_backbone, layer_stacks, lora_targets
@@ -85,6 +86,13 @@ def test_default_adapters_reach_every_layer_and_nothing_else(architecture, tmp_p
 
     bench.loss(adapted, bench.batch(bench.comparable())).backward()
     assert all(p.grad is not None for p in adapted.parameters() if p.requires_grad)
+
+
+def test_all_linear_maps_of_squeezebert_are_convolutions_of_width_one(tmp_path):
+    module = bench_of("squeezebert", SEQUENCE_CLASSIFICATION, tmp_path).build()
+    found = find_targets(module, ["classifier"], "all-linear", ())
+    assert all(any(name.endswith(f".{target}") for name in found) for target in lora_targets(module))
+    get_peft_model(module, LoraConfig(r=2, target_modules=found))
 
 
 @pytest.mark.parametrize("architecture", SIZES)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import SIZES
 from transformers import EsmTokenizer
 from transformers_small import MASKS, TEXTS, TWO, built, checkpoint, config_folder, logits_of
 
@@ -244,6 +245,20 @@ def test_a_bare_vocabulary_keeps_capitals_where_it_has_some(words, ids, tmp_path
     tokenizer = given_tokenizer(str(tmp_path))
     assert tokenizer("good film", add_special_tokens=False).input_ids == ids
     assert (tokenizer("Good", add_special_tokens=False).input_ids == [5]) is True
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_a_vocabulary_of_bert_serves_every_architecture(architecture, tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    spec = Transformer(vocabulary=str(tmp_path))
+    tokenizer, module = built(spec, config_folder(tmp_path / "config", architecture))
+    assert torch.isfinite(logits_of(module, tokenizer, ["a good film"])).all()
+
+
+def test_modernbert_learns_the_kind_of_tokenizer_that_it_has():
+    tokenizer = train_tokenizer("modernbert", lambda: TEXTS * 10, 400)
+    assert type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
 
 
 def test_a_given_vocabulary_is_for_models_from_scratch(tmp_path):

@@ -48,7 +48,7 @@ def test_the_launch_configuration_decides_where_it_says_something(cpu_with) -> N
     cpu_with()
     assert choose_precision("auto", "bf16", CPU) == Precision("bf16", "launch configuration")
     cpu_with("AMX")
-    assert choose_precision("fp32", "no", CPU) == Precision("fp32", "asked for")
+    assert choose_precision("fp32", "no", CPU) == Precision("fp32", "asked for, option")
 
 
 @pytest.mark.parametrize("origin", ["model", "task"])
