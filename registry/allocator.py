@@ -19,10 +19,8 @@ MAPPED = 32 << 20
 """Bytes from which a tensor of a service is mapped alone, glibc's largest. Mapping costs: at 1 MiB a small encoder
 answered an eighth fewer requests."""
 
-OUT_OF_MEMORY = (
-    *("can't allocate memory", "CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
-)
-"""What errors say where the host, PyTorch's allocator, CUDA itself or one of its libraries has no more."""
+NO_MORE = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What errors say where the host, a device or one of its libraries has no more memory."""
 
 
 def keep_memory() -> bool:
@@ -46,7 +44,7 @@ def trim() -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that a device or the host has no more memory; no class is common to all that say it."""
-    return isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or any(text in str(error) for text in NO_MORE)
 
 
 class SeldomTrim:

@@ -26,8 +26,6 @@ from registry.resolving import suggestion
 
 AXES = ("tasks", "models", "variants", "fractions", "seeds")
 KEYS = (*AXES, "options", "evaluate_on", "title", "note")
-
-
 AXIS_OF = {"task": "tasks", "model": "models", "train_fraction": "fractions", "seed": "seeds"}
 """Options that an axis sets, cell by cell."""
 

@@ -128,9 +128,10 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
         load_plugin_file(file)
     for task in dict.fromkeys([*(cell.options["task"] for cell in planned), *grid.evaluate_on]):
         tasks.get(task)
-    for cell in planned:
-        if cell.after is None and "/" not in cell.options["model"]:  # what has one is a place, or asks the Hub
-            resolve_model(cell.options["model"], from_scratch=bool(cell.options.get("from_scratch")))
+    named = {(c.options["model"], bool(c.options.get("from_scratch"))): None for c in planned if c.after is None}
+    for model, from_scratch in named:
+        if "/" not in model:  # what has one is a place, or asks the Hub
+            resolve_model(model, from_scratch=from_scratch)
     if options["dry_run"]:
         for cell in planned:
             console.print(f"{runner.state(cell):10} {cell.title}", markup=False)

@@ -55,14 +55,7 @@ def profile(case: Case) -> str:
         ValueError: it failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.yaml"
-        config.write_text(json.dumps(dict(case.options)), encoding="utf-8")
-        options = ["--config", str(config), "--output-dir", str(Path(folder) / "run"), "--profile"]
-        script = str(ROOT / "scripts" / "train.py")
-        done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f"{case.name}: {done.stderr.removeprefix('error: ')[-600:]}")
-    return done.stdout
+        return _train(case.options, 1, Path(folder), "--profile")
 
 
 def run_round(side: str, typed: Mapping[str, Any], processes: int, folder: Path) -> dict[str, Any]:
@@ -113,21 +106,26 @@ def _flops_per_second(typed: Mapping[str, Any], values: Mapping[str, Any]) -> fl
 
 
 def _ours(typed: Mapping[str, Any], processes: int, folder: Path) -> dict[str, Any]:
+    _train(typed, processes, folder)
+    return figures_of_run(folder / "run")
+
+
+def _train(typed: Mapping[str, Any], processes: int, folder: Path, *more: str) -> str:
+    """What `train.py` writes with these options, its run in `folder`/run."""
     import torch
 
-    run = folder / "run"
     launch = [sys.executable]
     if processes > 1:
         config = "multi_gpu" if torch.cuda.is_available() else "cpu_ddp"
         file = ROOT / "accelerate_configs" / f"{config}.yaml"
         launch += ["-m", "accelerate.commands.launch", "--config_file", str(file), "--num_processes", str(processes)]
     script = str(ROOT / "scripts" / "train.py")
-    command = [*launch, script, "--config", str(folder / "config.yaml"), "--output-dir", str(run)]
+    command = [*launch, script, "--config", str(folder / "config.yaml"), "--output-dir", str(folder / "run"), *more]
     (folder / "config.yaml").write_text(json.dumps(dict(typed)), encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(done.stderr[-2000:])
-    return figures_of_run(run)
+    return done.stdout
 
 
 def figures_of_run(run: Path) -> dict[str, Any]:

@@ -69,6 +69,9 @@ WIDE: dict[str, dict[str, Any]] = {
 WITHOUT_MASKED_LM = ("gpt2", "opt", "t5", "mt5")
 """Architectures that were not made to fill masked positions: transformers has no such head for them."""
 
+BYTE_LEVEL = {"modernbert": "RobertaTokenizer"}
+"""Architectures with byte-level BPE of which transformers names no tokenizer that can be trained."""
+
 REFUSED = {
     "xlnet": "a single text leaves its segment weights without gradients, which training on several devices needs"
 }

@@ -79,13 +79,13 @@ def is_exact(module: nn.Module) -> bool:
     packed texts, in whatever way, does not get them.
     """
     try:
-        expected, found = trial_states(module)
+        expected, found = _trial_states(module)
     except Exception:
         return False
     return torch.allclose(found, expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0)
 
 
-def trial_states(module: nn.Module) -> tuple[Tensor, Tensor]:
+def _trial_states(module: nn.Module) -> tuple[Tensor, Tensor]:
     """(tokens, width) states of the trial's real tokens, padded and packed."""
     _, backbone = find_backbone(module)
     config: Any = backbone.config

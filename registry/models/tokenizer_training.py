@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-BYTE_LEVEL = {"modernbert": "RobertaTokenizer"}
-"""Architectures with byte-level BPE of which transformers names no tokenizer that can be trained."""
-
-
 def train_tokenizer(kind: str, texts: Texts, size: int) -> PreTrainedTokenizerBase:
     """A tokenizer of the architecture's own kind (WordPiece, byte-level BPE, Unigram), trained on `texts`.
 
@@ -35,6 +31,8 @@ def train_tokenizer(kind: str, texts: Texts, size: int) -> PreTrainedTokenizerBa
     """
     import transformers
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+    from registry.models.families import BYTE_LEVEL
 
     name = BYTE_LEVEL.get(kind) or TOKENIZER_MAPPING_NAMES.get(kind)
     trainable: Any = getattr(transformers, name or "", None)

@@ -33,7 +33,7 @@ from registry.training.lock import RunLock
 from registry.training.peak_memory import peak_memory_mb
 from registry.training.processor import launcher
 from registry.training.progress import Display, Progress
-from registry.training.resuming import frozen_weights, interval, read_state
+from registry.training.resuming import frozen_weights, read_state
 from registry.training.run_choice import destination
 from registry.training.setup import Setup
 from registry.training.state import LoopState
@@ -50,7 +50,6 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
             would make another training.
     """
     options, main = job.options, setup.accelerator.is_main_process
-    interval(options.checkpoints.checkpoint_every)  # wrong text is said before anything is written
     directory, continues = destination(options)
     setup.control.wait()  # nobody looks at the directory after the first process has begun to write
     checkpoints = Checkpoints(directory.checkpoints, setup.control, main=main, keep=options.checkpoints.keep)

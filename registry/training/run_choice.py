@@ -11,15 +11,17 @@ from typing import Any
 from registry.options import Options, fields
 from registry.run_directory import FINISHED, PROFILE, RunDirectory, read_json
 from registry.training.lock import LOCK
-from registry.training.resuming import check_options
+from registry.training.resuming import check_options, interval
 
 
 def destination(options: Options) -> tuple[RunDirectory, bool]:
     """Where the run of these options goes, and whether it continues an unfinished one there. Nothing is written.
 
     Raises:
-        ValueError: it cannot go there, or the unfinished run was started with options that make another training.
+        ValueError: it cannot go there, or the unfinished run was started with options that make another training; or
+            --checkpoint-every does not say when anything is written there.
     """
+    interval(options.checkpoints.checkpoint_every)
     run, values = options.run, options.flat()
     affecting = [name for _, name, item in fields() if item.metadata["affects_training"]]
     resume = options.checkpoints.resume

@@ -143,9 +143,8 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
 def build_updates(job: Job, accelerator: Accelerator, *, packing: bool) -> Updates:
     """The order of the training examples, collated for this process."""
     optimization, device = job.options.optimization, accelerator.device
-    step = None
-    if not packing:
-        step = padding_step(job, device=device.type, mixed_precision=accelerator.mixed_precision)
+    mixed = accelerator.mixed_precision
+    step = None if packing else padding_step(job, device=device.type, mixed_precision=mixed)
     plan = UpdatePlan(
         job.encoded["train"].lengths,
         batch_size=optimization.batch_size,

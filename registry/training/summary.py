@@ -18,7 +18,6 @@ from registry.training.frozen import reuses_pooled
 from registry.training.kernels import describe_attention
 from registry.training.plan import padding_share
 from registry.training.processor import describe_threads
-from registry.training.resuming import interval
 from registry.training.run_choice import destination
 from registry.training.setup import Setup
 
@@ -120,7 +119,6 @@ def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
     Raises:
         ValueError: the loss is not finite, the disk is too small, or the run directory is not to be had.
     """
-    interval(job.options.checkpoints.checkpoint_every)
     directory, continues = destination(job.options)
     update = next(setup.updates.between(0, 1))
     count = sum(job.task.count(batch) for batch in update.micro_batches)
