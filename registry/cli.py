@@ -91,10 +91,15 @@ def typed_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn ValueError, and memory that ran out, into one line and exit code 2, said by the first process alone."""
+    """Turn ValueError, a file's OSError and memory that ran out into one line and exit code 2, said by one process.
+
+    Where nobody looks at a terminal, `datasets` draws no progress bars.
+    """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        if not sys.stderr.isatty():  # a progress bar in a log is a line for every thousand rows
+            os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         try:
             return function(*args, **kwargs)
         except ValueError as error:
@@ -105,6 +110,10 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
             if os.environ.get("REGISTRY_TRACEBACK") or not is_out_of_memory(error):
                 raise
             fail("memory ran out; give a smaller --batch-tokens, or --device cpu")
+        except OSError as error:
+            if os.environ.get("REGISTRY_TRACEBACK") or error.filename is None:
+                raise
+            fail(f"{error.filename}: {error.strerror}")
 
     return run
 

@@ -133,10 +133,9 @@ def _export(run: Run, encoded: EncodedExamples, path: Path) -> tuple[str, list[s
             with _quiet():
                 _write(run.model, batches[0], inputs, outputs, path, dynamo=exporter == "dynamo")
             model = OnnxModel(path, outputs)
-            difference = max(
-                _difference(model(**batch["inputs"]), expected)
-                for batch, expected in zip(batches, reference, strict=True)
-            )
+            answers = zip(batches, reference, strict=True)
+            differences = [_difference(model(**batch["inputs"]), expected) for batch, expected in answers]
+            difference = float(np.max(differences))  # a NaN stays one
         except Exception as error:  # the exporters and the runtime share no base class
             problems.append(f"{exporter}: {_reason(error)}")
             continue
@@ -224,7 +223,12 @@ def _quiet() -> Iterator[None]:
     level, screen = logging.root.manager.disable, os.dup(1)
     logging.disable(logging.ERROR)
     sys.stdout.flush()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), open(os.devnull, "wb") as nowhere:
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        open(os.devnull, "wb") as nowhere,
+    ):
         warnings.simplefilter("ignore")
         os.dup2(nowhere.fileno(), 1)
         try:

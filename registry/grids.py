@@ -13,21 +13,27 @@ weights it starts from: one for each seed, or one for all where `after` names a 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from registry.grid_values import Entry, checked_entries, checked_numbers, checked_options, listed
 from registry.resolving import suggestion
+from registry.run_directory import file_digest
 
 AXES = ("tasks", "models", "variants", "fractions", "seeds")
 KEYS = (*AXES, "options", "evaluate_on", "title", "note")
 AXIS_OF = {"task": "tasks", "model": "models", "train_fraction": "fractions", "seed": "seeds"}
 """Options that an axis sets, cell by cell."""
+
+FILES = ("plugin_file", "train_file", "validation_file", "test_file")
 
 
 @dataclass(frozen=True)
@@ -71,10 +77,14 @@ class Cell:
     after: Cell | None = None
     published: float | None = None
 
-    @property
+    @cached_property
     def slug(self) -> str:
-        """The name of its directory; other options make another name, so that no old result is taken for a new one."""
-        given = {"options": self.options, "after": self.after.slug if self.after else None}
+        """The name of its directory; other options, or files of other content, make another name, so that no old result
+        is taken for a new one."""
+        given: dict[str, Any] = {"options": self.options, "after": self.after.slug if self.after else None}
+        files = _contents([str(self.options[name]) for name in FILES if self.options.get(name)])
+        if files:
+            given["files"] = files
         digest = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:6]
         parts = [str(value) for value in self.labels.values() if value not in ("", None)]
         return re.sub(r"[^\w.-]+", "-", "-".join([*parts, digest])).strip("-.")
@@ -84,6 +94,17 @@ class Cell:
         """What a person reads while it runs."""
         named = {"fraction": lambda v: f"{100 * v:g} %", "seed": lambda v: f"seed {v}"}
         return " · ".join(named.get(k, str)(v) for k, v in self.labels.items() if v not in ("", None))
+
+
+def _contents(patterns: Sequence[str]) -> dict[str, str]:
+    """File -> what is in it, of the files and globs that an option names."""
+    named = [Path(path) for pattern in patterns for path in (glob.glob(pattern, recursive=True) or [pattern])]
+    return {str(path): _content(path, path.stat().st_mtime_ns) for path in sorted(named) if path.is_file()}
+
+
+@cache
+def _content(path: Path, modified: int) -> str:
+    return file_digest(path)
 
 
 def build_grid(

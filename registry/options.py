@@ -69,7 +69,7 @@ class Run:
         True, "Tasks and models of installed packages; REGISTRY_PLUGINS=a,b allows some.", affects_training=False
     )
     output_dir: str | None = option(None, "Run directory; default runs/<task>-<model>-<n>.", affects_training=False)
-    overwrite: bool = option(False, "Replace a run directory that exists.", affects_training=False)
+    overwrite: bool = option(False, "Replace a run directory that exists, begun or finished.", affects_training=False)
     seed: int = option(42, "Seed of weights, data order, masking and dropout.", minimum=0)
     deterministic: bool = option(False, "Only deterministic kernels, slower on GPUs; an error where there is none.")
 
@@ -182,7 +182,9 @@ class Optimization:
     schedule: str = option(
         "linear", "Learning rate after warm-up; wsd: stable, then linear in the last fifth.", choices=SCHEDULES
     )
-    weight_decay: float = option(0.01, "Decoupled decay; never on biases and norms.", minimum=0)
+    weight_decay: float = option(
+        0.01, "Decoupled decay (of sgd: part of its gradient); never on biases and norms.", minimum=0
+    )
     clip_norm: float = option(1.0, "Largest gradient norm; 0 switches clipping off.", minimum=0)
     freeze: str | None = option(None, "Part that is not trained: encoder, embeddings, or a number of lowest layers.")
     group_by_length: bool = option(
@@ -206,7 +208,9 @@ class Recipe:
     """What is added to plain training"""
 
     r_drop: float = option(0.0, "Weight of the divergence of two passes under dropout (R-Drop); 0: off.", minimum=0)
-    contrastive: float = option(0.0, "Share of a supervised contrastive loss on pooled texts.", minimum=0, maximum=1)
+    contrastive: float = option(
+        0.0, "Share of a supervised contrastive loss on the pooled texts of a forward pass.", minimum=0, maximum=0.99
+    )
     contrastive_temperature: float = option(0.3, "Its temperature: smaller ones look at the nearest texts.", above=0)
     ema_decay: float | None = option(None, "Use an exponential moving average of the weights.", above=0, maximum=1)
     average_last: int | None = option(None, "Use the mean of the weights at the last N evaluations.", minimum=2)
@@ -242,6 +246,9 @@ class Kernels:
     gradient_checkpointing: bool = option(False, "Compute activations again in backward: less memory, slower.")
     compile: bool = option(
         False, "Compile forward and backward (torch.compile): a minute before the first update, no gain on most CPUs."
+    )
+    first_token_only: bool = option(
+        True, "Compute the last layer for the first token alone, where the head reads no other and the model can."
     )
     packing: bool | None = option(
         None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 from registry.data.roles import FLAGS, TEXTS
 from registry.data.source import Roles, Source
 from registry.inference import EncodedColumns
+from registry.run_directory import written_out
 from registry.runs import Run
 
 CHUNK_ROWS = 4096
@@ -37,8 +37,22 @@ class Row:
 
 
 def text_rows(texts: Iterable[str]) -> Iterator[Row]:
-    """Rows of bare texts."""
-    return (Row(text, {"row": number, "text": text}) for number, text in enumerate(texts))
+    """Rows of bare texts.
+
+    Raises:
+        ValueError: one holds bytes that are not UTF-8.
+    """
+    return (Row(text, {"row": number, "text": text}) for number, text in enumerate(map(readable, texts)))
+
+
+def readable(text: str) -> str:
+    """A text that somebody typed or piped in, where Python hides bytes that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode(errors="replace").decode()[:40]
+        raise ValueError(f"{shown!r} is not UTF-8: convert it (iconv -f latin1 -t utf-8)") from None
+    return text
 
 
 def pair_rows(run: Run, texts: Sequence[str], seconds: Sequence[str]) -> Iterator[Row]:
@@ -52,7 +66,7 @@ def pair_rows(run: Run, texts: Sequence[str], seconds: Sequence[str]) -> Iterato
         raise ValueError(f"--text-pair: this run reads single texts ({', '.join(run.task.inputs())})")
     if len(texts) != len(seconds):
         raise ValueError(f"{len(texts)} --text but {len(seconds)} --text-pair; give one for each")
-    items = (dict(zip(roles, pair, strict=True)) for pair in zip(texts, seconds, strict=True))
+    items = (dict(zip(roles, map(readable, pair), strict=True)) for pair in zip(texts, seconds, strict=True))
     return (Row(item, {"row": number, **item}) for number, item in enumerate(items))
 
 
@@ -131,15 +145,11 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         ValueError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with written_out(path) as file:
             file.writelines(f"{to_line(line)}\n" for line in lines)
-        beside.replace(path)
     except OSError as error:
         raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def to_line(values: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from registry.models.base import ModelSpec
 
 SCHEMA = 1
+CHUNK = 1 << 20
 RUNNING, INTERRUPTED, FINISHED = "running", "interrupted", "finished"
 OLD_MODEL = ".model-old"
 PROFILE = "profile"
@@ -211,11 +213,24 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            found.update(block)
+    return found.hexdigest()
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file so that at every moment either the old or the new content stands on disk."""
     with written(path) as file:
-        json.dump(values, file, ensure_ascii=False, indent=2)
-        file.write("\n")
+        file.write(indented(values))
+
+
+def indented(values: Mapping[str, Any]) -> str:
+    """A JSON file that people read."""
+    return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
 
 
 @contextlib.contextmanager
@@ -234,6 +249,20 @@ def written(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_out(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes the place of the one that a person named, or of what their link leads to.
+
+    A device or a pipe is written to as it is.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+    else:
+        with written(path.resolve()) as file:
+            yield file
 
 
 def read_json(path: Path) -> dict[str, Any]:

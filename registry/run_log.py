@@ -54,8 +54,10 @@ class RunLog:
     def write_histograms(self, update: int, module: nn.Module) -> None:
         """The distribution of every trainable weight that this process holds."""
         for name, weight in module.named_parameters():
-            if weight.requires_grad and weight.numel():
-                self.writer("train").add_histogram(f"weights/{name}", weight.detach().float(), update)
+            held = weight.detach()
+            held = held.to_local() if hasattr(held, "to_local") else held  # FSDP's piece
+            if weight.requires_grad and held.numel():
+                self.writer("train").add_histogram(f"weights/{name}", held.float(), update)
 
     def writer(self, split: str) -> SummaryWriter:
         """The TensorBoard writer of a split: one directory each, so that curves of one name overlay."""

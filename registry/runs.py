@@ -171,6 +171,8 @@ def load_run(
     else:
         device = checked_device(device)
         model = load_model(files, record, spec).to(device).eval()
+        if resolve(record.options, {}, {}).options.kernels.first_token_only:
+            spec.spare_last_layer(model)
     return Run(directory, record, task, spec, tokenizer, model, device, engine, precision, batch_tokens)
 
 

@@ -49,7 +49,8 @@ def file_rows(run: Run, pattern: str, source: Source, options: Options) -> Datas
     Raises:
         ValueError: in one line, naming file, row and column; also where no row has a label.
     """
-    raw = run.task.load(dataclasses.replace(source, data_dir=None, files={"test": pattern}))
+    task = run.task.for_head(run.record.head)
+    raw = task.load(dataclasses.replace(source, data_dir=None, files={"test": pattern}))
     splits = dataclasses.replace(options.splits, max_test_rows=None, resplit=False)
     return _labelled(run, prepare(raw, splits, options.cleaning), "test", pattern)
 
@@ -68,6 +69,7 @@ def task_rows(run: Run, name: str, split: str | None, data: Data, options: Optio
     if task.family != run.task.family:
         raise ValueError(f"--task {name}: is of the family {task.family}, this run of {run.task.family}")
     drop = options.splits.drop_invalid
+    task = task.for_head(run.record.head)
     prepared = prepare(task.load(source_of(data, drop)), Splits(drop_invalid=drop), options.cleaning)
     known = [found for found, rows in prepared.splits.items() if prepared.checks["unlabelled"][found] < len(rows)]
     split = split or next((found for found in ("test", "validation") if found in known), "validation")

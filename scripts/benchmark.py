@@ -67,6 +67,8 @@ def train(
     cases = read_cases(cases_file, typed_values(arguments), dict(place.split("=", 1) for place in data))
     chosen = [choose(case.options, {}).options for case in cases]  # a wrong name or value is said here, once
     if profiling:
+        if output:
+            raise ValueError("--profile compares nothing that --output could hold; give one of them")
         for case in cases:
             click.echo(f"{case.name}\n{profile(case)}")
         return

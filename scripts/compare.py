@@ -69,6 +69,7 @@ def main(runs: tuple[str, ...], **options: Any) -> None:
             raise ValueError(f"{flags[name]} is for a grid: give it without run directories")
         comparison = compare_directories(runs, options)
         show(comparison, Path(options["output_dir"] or "comparisons/runs"))
+        sys.exit(1 if comparison.failures else 0)
     else:
         sys.exit(run_grid(read_options(options), options))
 
@@ -159,7 +160,7 @@ def compare_directories(runs: Sequence[str], options: dict[str, Any]) -> Compari
 
     evaluate_on = listed(options["evaluate_on"])
     check_places("data", pairs("data", options["data"]), evaluate_on)
-    records = [read_run(run) for run in runs]
+    records = [read_run(run) for run in {Path(run).resolve(): run for run in runs}.values()]
     for record in records:
         if not record.finished:
             raise ValueError(f"{record.directory.path}: this run is not finished")

@@ -100,10 +100,11 @@ def show(results: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
 
 def write(results: Mapping[str, Any], path: Path) -> None:
     """Write the results as JSON."""
-    from registry.run_directory import write_json
+    from registry.run_directory import indented, written_out
 
     try:
-        write_json(path, results)
+        with written_out(path) as file:
+            file.write(indented(results))
     except OSError as error:
         raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
     click.echo(f"written to {path}")

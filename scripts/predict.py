@@ -74,12 +74,12 @@ def rows_of(
 
 def converse(run: Run) -> None:
     """Answer the lines that somebody types, one by one."""
-    from registry.prediction import to_line
+    from registry.prediction import readable, to_line
 
     click.echo("Type a text and Enter; Ctrl-D ends.", err=True)
     for line in sys.stdin:
         if line.strip():
-            click.echo(to_line(run.predict([line.rstrip("\r\n")])[0]))
+            click.echo(to_line(run.predict([readable(line.rstrip("\r\n"))])[0]))
 
 
 @contextlib.contextmanager

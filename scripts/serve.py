@@ -31,7 +31,9 @@ from registry.run_options import open_run, run_options
 @click.option("--max-tokens", type=click.IntRange(min=1), default=65_536, show_default=True, help="Of a request.")
 @click.option("--max-requests", type=click.IntRange(min=1), default=256, show_default=True, help="At the same time.")
 @click.option("--queue-tokens", type=click.IntRange(min=1), default=262_144, show_default=True, help="Waiting at most.")
-@click.option("--timeout", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Seconds a request.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.1, max=86400), default=30, show_default=True, help="Seconds a request."
+)
 @click.option("--batching/--no-batching", default=True, help="Let requests share forward passes.  [default: on]")
 @click.option("--log-texts", is_flag=True, help="Log what is asked; off, because texts may be private.")
 @run_options

@@ -41,6 +41,9 @@ def main(config: str | None, dry_run: bool, estimating: bool, profiling: bool, *
     from registry.training.assembly import choose
     from registry.training.control import partners
 
+    asked = {"--dry-run": dry_run, "--estimate": estimating, "--profile": profiling}
+    if sum(asked.values()) > 1:
+        raise ValueError(f"{' and '.join(flag for flag, given in asked.items() if given)}: give one of them")
     leave_when_asked()
     choice = choose(typed_values(arguments), read_config(config) if config else {})
     with partners():
@@ -62,6 +65,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     from registry.training.memory import fit_micro_batch
     from registry.training.profiling import profile
     from registry.training.results import finish, open_progress
+    from registry.training.run_choice import going_on
     from registry.training.setup import build_setup
     from registry.training.summary import rehearse, summarise
 
@@ -97,7 +101,8 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
             finish_run(progress.directory)
     except Interrupted:
         progress.leave()
-        screen.line(f"stopped at update {progress.state.update}; the same command goes on from there")
+        how = going_on(choice.options, progress.directory.path)
+        screen.line(f"stopped at update {progress.state.update}; {how} from there")
         finish_engine(accelerator)
         sys.exit(REQUEUE)
     except OSError as error:  # a full disk, most likely

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from registry.grids import build_grid, expand, prerequisites
@@ -48,6 +51,22 @@ def test_other_options_are_another_directory() -> None:
     values = {"tasks": ["demo"], "models": ["tiny"]}
     first, again, other = (expand(build_grid(values, overrides={"epochs": n}))[0] for n in (1, 1, 2))
     assert first.slug == again.slug != other.slug
+
+
+def test_files_of_other_content_are_another_directory(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\na,b\n")
+    overrides = {"train_file": str(tmp_path / "*.csv")}
+
+    def slug() -> str:
+        (cell,) = expand(build_grid({"tasks": ["classification"], "models": ["tiny"]}, overrides=overrides))
+        return cell.slug
+
+    first = slug()
+    assert slug() == first
+    rows.write_text("text,label\na,c\n")
+    os.utime(rows, (1, 1))
+    assert slug() != first
 
 
 def test_a_model_that_starts_from_another_run() -> None:

@@ -39,3 +39,12 @@ def test_annotations_are_looked_up_in_the_file_that_they_stand_in(tmp_path: Path
         [wanted] = [option.type for option in describe_options(tasks.get(name)) if option.name == "wanted"]
         assert values["first"] in wanted
         assert values["second"] in wanted
+
+
+def test_copies_of_one_file_are_one_plugin(tmp_path: Path) -> None:
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        path = tmp_path / run / "plugin.py"
+        path.write_text(SOURCE.format(name="copied", alias="Kind", first="one", second="two"))
+        load_plugin_file(path)
+    assert tasks.get("copied").wanted == "one"

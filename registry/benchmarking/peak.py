@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -12,7 +12,8 @@ SECONDS = 1.0
 
 
 def matmul_peak(precision: str, device: torch.device, size: int | None = None) -> float:
-    """FLOP/s of a large square matrix product in `precision` ("fp32", "bf16" or "fp16"), the best of several."""
+    """FLOP/s of a large square matrix product in `precision` ("fp32", "tf32", "bf16", "fp16"), the best of several."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     size = size or (8192 if device.type == "cuda" else 2048)
     a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
@@ -27,7 +28,14 @@ def matmul_peak(precision: str, device: torch.device, size: int | None = None) -
     return best
 
 
-def flops_per_token(module: nn.Module, depths: Mapping[str, int], *, length: float, scored_per_token: float) -> float:
+def flops_per_token(
+    module: nn.Module,
+    depths: Mapping[str, int],
+    *,
+    length: float,
+    scored_per_token: float,
+    spared: Collection[str] = (),
+) -> float:
     """FLOP of training for one real token: 2 a weight forward, 2 for activations' and 2 for its own gradient.
 
     Frozen weights have no gradient of their own, and below the lowest trained one there is none at all.
@@ -38,6 +46,7 @@ def flops_per_token(module: nn.Module, depths: Mapping[str, int], *, length: flo
     Args:
         depths: `spec.layer_map(module)`; the greatest depth is the head's.
         length: of the sequence that a token stands in, the mean over tokens.
+        spared: weights of the last layer that are needed for each scored item only, as the head's are.
     """
     top = max(depths.values(), default=0)
     lowest = min((depths[name] for name, p in module.named_parameters() if p.requires_grad), default=top + 1)
@@ -48,11 +57,13 @@ def flops_per_token(module: nn.Module, depths: Mapping[str, int], *, length: flo
     total = 0.0
     for name, weight in module.named_parameters():
         if weight.ndim >= 2 and id(weight) not in embeddings:
-            times = scored_per_token if depths[name] == top > 0 else shared if depths[name] else 1.0
+            once = depths[name] == top > 0 or name in spared
+            times = scored_per_token if once else shared if depths[name] else 1.0
             total += times * weight.numel() * (2 + 2 * (depths[name] >= lowest) + 2 * weight.requires_grad)
     for part in module.modules():
         if isinstance(part, nn.Linear) and id(part.weight) in embeddings:
             total += scored_per_token * part.weight.numel() * (4 + 2 * part.weight.requires_grad)
+    layers -= bool(spared)
     with_gradient = min(layers, layers + 1 - lowest) if lowest <= layers else 0
     return total + (4 * layers + 8 * with_gradient) * width * length
 

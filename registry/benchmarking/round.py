@@ -88,11 +88,13 @@ def run_round(side: str, typed: Mapping[str, Any], processes: int, folder: Path)
 def _flops_per_second(typed: Mapping[str, Any], values: Mapping[str, Any]) -> float:
     """What training multiplied: the same for each token on both sides, whatever they computed beside it."""
     from registry.benchmarking.peak import flops_per_token
+    from registry.models.first_token import spared_parameters
     from registry.training.assembly import assemble, choose
     from registry.training.setup import build_module
 
     job = assemble(choose(typed, {}), lambda text: None)
     train, module = job.encoded["train"], build_module(job)
+    spared = spared_parameters(module) if job.spec.spare_last_layer(module) else ()
     lengths = train.lengths.astype(np.float64)
     some = train.rows(range(min(SAMPLE, len(train))))
     scored = job.task.count(job.task.collate(some, job.tokenizer, (job.options.run.seed, 0)))
@@ -101,6 +103,7 @@ def _flops_per_second(typed: Mapping[str, Any], values: Mapping[str, Any]) -> fl
         job.spec.layer_map(module),
         length=float((lengths**2).sum() / lengths.sum()),
         scored_per_token=scored / float(lengths[: len(some)].sum()),
+        spared=spared,
     )
     return each * float(values["tokens_per_second"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +31,6 @@ class Augmenter:
 
     def rows(self, train: Dataset, epoch: int, spared: Iterable[int] = ()) -> Dataset:
         """The training rows as this epoch sees them; those with an id in `spared` stay as they are."""
-        from datasets import disable_progress_bars
-
-        if not sys.stderr.isatty():  # a bar in a log is a line for every thousand rows
-            disable_progress_bars()
         left = frozenset(spared)
         names = [name for name in (*TEXTS, "tokens", "tags", "row") if name in train.column_names]
         return train.map(

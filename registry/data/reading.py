@@ -7,6 +7,7 @@ need not know where a row came from. Empty cells of a label or answer column are
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -145,10 +146,11 @@ def _local_files(
         raise ValueError(f"--data-dir {folder}: no such directory")
     files = {split: file if isinstance(file, LocalFile) else LocalFile(file) for split, file in local.items()}
     found = {split: file for split, file in files.items() if any(folder.glob(file.path))}
+    literal = Path(glob.escape(str(folder)))
     if found:
         if "train" in files and "train" not in found:
             raise ValueError(f"--data-dir {folder}: {files['train'].path} is missing (there is {_names(found)})")
-        yield from ((split, replace(file, path=str(folder / file.path))) for split, file in found.items())
+        yield from ((split, replace(file, path=str(literal / file.path))) for split, file in found.items())
         return
     parquet = {split: _parquet(folder, subset, theirs) for split, theirs in (hub_splits or _same()).items()}
     if not any(parquet.values()):
@@ -179,7 +181,7 @@ def _parquet(folder: Path, subset: str | None, split: str) -> str:
     ):
         for pattern in (f"{split}-*.parquet", f"{split}.parquet", f"{split}/*.parquet"):
             if any(folder.glob(f"{below}/{pattern}")):
-                return str(folder / below / pattern)
+                return str(Path(glob.escape(str(folder))) / below / pattern)
     return ""
 
 

@@ -172,12 +172,13 @@ def _by_role(named: Mapping[str, str], roles: Roles) -> dict[str, str]:
 
 def match(names: Sequence[str], wanted: str | Sequence[str], *, asked: bool = False) -> list[str]:
     """Those of the wanted names that columns have; unless a person asked for them, their case does not matter."""
+    several = not isinstance(wanted, str)
     wanted = (wanted,) if isinstance(wanted, str) else wanted
     exact = [name for name in wanted if _is_column(names, name)]
-    if exact or asked:
+    if asked or (exact and not several):
         return exact
-    lowered = {name.lower() for name in wanted}
-    return [name for name in names if name.lower() in lowered]
+    others = {name.lower() for name in wanted} - {name.lower() for name in exact}
+    return exact + [name for name in names if name.lower() in others]
 
 
 def _is_column(names: Sequence[str], name: str) -> bool:

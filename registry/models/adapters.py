@@ -124,6 +124,10 @@ class AdaptedSpec(ModelSpec):
         """As the adapted model."""
         self.spec.allow_packing(module)
 
+    def spare_last_layer(self, module: nn.Module) -> bool:
+        """As the adapted model."""
+        return self.spec.spare_last_layer(module)
+
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
         """Write adapter and head in PEFT's format, and the base where it is not published."""
         save_adapter(module, state_dict, directory, base=self.source)

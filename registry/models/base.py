@@ -102,6 +102,10 @@ class ModelSpec(abc.ABC):
         """
         raise ValueError("--packing: a model of this kind cannot keep texts in one row apart; leave it out")
 
+    def spare_last_layer(self, module: nn.Module) -> bool:
+        """Let the module, in place, compute its last layer for what the head reads alone; whether it can."""
+        return False
+
     @abc.abstractmethod
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
         """Write configuration and `state_dict` (gathered by the engine) to `directory`, safetensors only."""

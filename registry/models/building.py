@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,9 @@ def save_module(module: nn.Module, state_dict: Mapping[str, Tensor], directory: 
     from safetensors.torch import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
-    module.config.save_pretrained(directory)  # type: ignore[union-attr, operator]
+    config = copy.deepcopy(module.config)
+    config.architectures = None  # type: ignore[union-attr]  # none of transformers' has this head
+    config.save_pretrained(directory)  # type: ignore[union-attr, operator]
     weights = {name: tensor.detach().contiguous().clone() for name, tensor in state_dict.items()}
     save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
 

@@ -55,7 +55,8 @@ def train_vectors(embedding: nn.Embedding, examples: Iterable[Mapping[str, Any]]
     """
     from gensim.models import Word2Vec
 
-    sentences = [[str(i) for i in example["input_ids"]] for example in examples]
+    names = [str(i) for i in range(embedding.num_embeddings)]  # one string a word, not one a token
+    sentences = [[names[i] for i in example["input_ids"]] for example in examples]
     width, seed = embedding.embedding_dim, seed % 2**32  # numpy takes no larger one
     trained = Word2Vec(sentences, vector_size=width, min_count=1, sg=1, window=5, epochs=5, workers=1, seed=seed).wv
     with torch.no_grad():

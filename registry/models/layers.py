@@ -16,31 +16,44 @@ from torch import nn
 def layer_map(module: nn.Module) -> dict[str, int]:
     """Depth of every parameter by name: 0 for embeddings, 1 to n for layers, n + 1 for the head.
 
-    Norms after a stack belong to its last layer; poolers and whatever stands outside the backbone are
-    head, but for weights that they share with embeddings. Layers that share weights (ALBERT) count once.
+    Norms after a stack and what stands beside it (DeBERTa's convolution) belong to its last layer, what
+    stands between two stacks (CANINE's) to the layer before it; poolers and whatever stands outside the
+    backbone are head, but for weights that they share with embeddings. Layers that share weights (ALBERT)
+    count once.
     """
     _, backbone = find_backbone(module)
     layers = {path: depth for path, (depth, _) in layer_stacks(backbone).items()}
     head = max(layers.values(), default=0) + 1
     depths: dict[int, int] = {}
-    begun = False
-    for name, parameter in backbone.named_parameters():
-        inside = next((depth for path, depth in layers.items() if name.startswith(path + ".")), None)
-        begun = begun or inside is not None
-        depths[id(parameter)] = _outside(name, backbone, layers, head, begun) if inside is None else inside
+    inside = [
+        next((depth for path, depth in layers.items() if name.startswith(path + ".")), None)
+        for name, _ in backbone.named_parameters()
+    ]
+    latest = 0
+    for place, (name, parameter) in enumerate(backbone.named_parameters()):
+        depth = inside[place]
+        latest = max(latest, depth or 0)
+        behind = latest if any(inside[place:]) else head
+        depths[id(parameter)] = _outside(name, backbone, layers, latest, behind) if depth is None else depth
     return {name: depths.get(id(parameter), head) for name, parameter in module.named_parameters()}
 
 
-def _outside(name: str, backbone: nn.Module, layers: Mapping[str, int], head: int, begun: bool) -> int:
-    """Depth of a parameter of the backbone that is in none of its layers."""
+def _outside(name: str, backbone: nn.Module, layers: Mapping[str, int], latest: int, behind: int) -> int:
+    """Depth of a parameter of the backbone that is in none of its layers.
+
+    Args:
+        latest: depth of the last layer before it; 0 where none was.
+        behind: depth of what stands behind that layer and beside none.
+    """
     path = name.rpartition(".")[0]
     owner = backbone.get_submodule(path)
-    if isinstance(owner, nn.Embedding) or "embed" in path or not layers:
+    if isinstance(owner, nn.Embedding) or "embed" in path or path.endswith("_emb") or not layers:
         return 0
     if all(len(getattr(p, "ds_shape", p.shape)) == 1 for p in owner.parameters(recurse=False)):
         parent = path.rpartition(".")[0]
-        return max((depth for layer, depth in layers.items() if layer.startswith(parent)), default=head - 1)
-    return head if begun else 0
+        return max((depth for layer, depth in layers.items() if layer.startswith(parent)), default=latest)
+    beside = [depth for layer, depth in layers.items() if layer.startswith(path.partition(".")[0] + ".")]
+    return max(beside, default=behind) if latest else 0
 
 
 def find_backbone(module: nn.Module) -> tuple[str, nn.Module]:
@@ -115,6 +128,17 @@ def freeze(module: nn.Module, depths: Mapping[str, int], what: str) -> None:
     for parameter in frozen:
         parameter.requires_grad_(False)
     _keep_in_eval(module)
+
+
+def check_redrawn(module: nn.Module, depths: Mapping[str, int], redrawn: int, what: str) -> None:
+    """ValueError where layers that were drawn anew (the top `redrawn`) are frozen as they are: random."""
+    last = max(depths.values(), default=0) - 1
+    fresh = [p for name, p in module.named_parameters() if last - redrawn < depths[name] <= last]
+    if not all(parameter.requires_grad for parameter in fresh):
+        raise ValueError(
+            f"--freeze {what}: layers that --model-option reinit_layers={redrawn} draws anew would stay random; leave "
+            "one of them out"
+        )
 
 
 def _keep_in_eval(module: nn.Module) -> None:

@@ -104,6 +104,12 @@ class Transformer(ModelSpec):
 
         allow_packing(module)
 
+    def spare_last_layer(self, module: nn.Module) -> bool:
+        """Let the module compute its last layer for the first token alone, where the head reads no other."""
+        from registry.models.first_token import spare_last_layer
+
+        return spare_last_layer(module)
+
     def save(self, module: nn.Module, state_dict: Mapping[str, Tensor], directory: Path) -> None:
         """Write `config.json` and `model.safetensors`."""
         from registry.models.building import save_module

@@ -78,9 +78,9 @@ def metadata(run: RunRecord) -> str:
 
 
 def _read_by_transformers(run: RunRecord) -> bool:
-    """Whether `model/` is an architecture of transformers itself: no custom module, no adapter."""
+    """Whether `model/` is an architecture of transformers itself: no custom module or head, no adapter."""
     config = run.directory.model / "config.json"
-    return config.is_file() and "model_type" in read_json(config)
+    return config.is_file() and bool(read_json(config).get("architectures"))
 
 
 def base_model(run: RunRecord) -> str | None:

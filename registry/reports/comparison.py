@@ -174,6 +174,10 @@ def labelled(runs: Sequence[RunRecord]) -> list[Compared]:
     if len(set(fractions)) > 1:
         for label, fraction in zip(labels, fractions, strict=True):
             label["fraction"] = float(fraction or 1.0)
+    seen = [tuple(label.values()) for label in labels]
+    for label, values, run in zip(labels, seen, runs, strict=True):
+        if seen.count(values) > 1:  # the same training twice is no second seed
+            label["variant"] = ", ".join(filter(None, (label["variant"], run.directory.path.name)))
     return [Compared(run, label) for run, label in zip(runs, labels, strict=True)]
 
 

@@ -33,19 +33,20 @@ class Curve:
 
 
 def mean_curve(group: Group, split: str, metric: str) -> Curve | None:
-    """Mean over seeds by epoch; seeds that stopped early shorten it to what all have. None where nothing was logged."""
+    """Mean over seeds at the moments that all of them logged; None where there are none."""
     curves = []
     for compared in group.runs:
         updates, values = compared.run.curve(split, metric)
         per_epoch = float(compared.run.metrics.get("updates") or 0) / float(compared.run.metrics.get("epochs") or 1)
         if values and per_epoch:
-            curves.append((np.array(updates) / per_epoch, np.array(values)))
-    if not curves:
+            epochs = np.round(np.array(updates) / per_epoch, 6).tolist()
+            curves.append(dict(zip(epochs, values, strict=True)))
+    common = sorted(set.intersection(*map(set, curves))) if curves else []
+    if not common:
         return None
-    length = min(len(values) for _, values in curves)
-    stacked = np.stack([values[:length] for _, values in curves])
+    stacked = np.array([[curve[epoch] for epoch in common] for curve in curves])
     spread = stacked.std(axis=0, ddof=1).tolist() if len(stacked) > 1 else None
-    return Curve(curves[0][0][:length].tolist(), stacked.mean(axis=0).tolist(), spread)
+    return Curve(common, stacked.mean(axis=0).tolist(), spread)
 
 
 def epoch_tables(comparison: Comparison) -> Iterator[Rows]:

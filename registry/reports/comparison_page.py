@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
     charts = []
     for task in comparison.tasks:
         for name, title, figure in plots(comparison, task):
-            path = output / "plots" / f"{task}-{name}"
+            path = output / "plots" / re.sub(r"[^\w.-]+", "-", f"{task}-{name}")
             path.parent.mkdir(exist_ok=True)
             drawing.save(figure, path)
             charts.append(Chart(f"{task}: {title}", drawing.inline_svg(figure, f"{task}: {title}")))

@@ -204,4 +204,5 @@ def _latex(text: str) -> str:
         ("$", r"\$"),
     ):
         text = text.replace(plain, escaped)
-    return text.replace("±", r"$\pm$").replace("<", r"$<$").replace("{", r"\{").replace("}", r"\}")
+    text = text.replace("±", r"$\pm$").replace("<", r"$<$").replace("{", r"\{").replace("}", r"\}")
+    return text.replace("^", r"\^{}").replace("~", r"\~{}")

@@ -54,7 +54,8 @@ def _evaluate(
 ) -> dict[str, Any]:
     path: Path = run.evaluations / f"on-{task}.json"
     place = str(Path(data_dir).absolute()) if data_dir else None
-    if path.is_file() and path.stat().st_mtime >= run.metrics_json.stat().st_mtime:
+    decided_by = [run.metrics_json, *(path for path in [Path(plugin_file or "")] if path.is_file())]
+    if path.is_file() and path.stat().st_mtime >= max(file.stat().st_mtime for file in decided_by):
         kept = read_json(path)
         if (kept.get("task"), kept.get("data_dir")) == (task, place):
             return kept

@@ -126,7 +126,7 @@ def precision_recall_chart(curves: Sequence[tuple[str, np.ndarray, np.ndarray, f
     names = readable([name for name, *_ in curves])
     for i, (_, precision, recall, average) in enumerate(curves):
         label = f"{names[i]} ({average:.3f})"
-        axes.plot(recall, precision, color=COLOURS[i % len(COLOURS)], label=label, drawstyle="steps-post")
+        axes.plot(recall, precision, color=COLOURS[i % len(COLOURS)], label=label, drawstyle="steps-pre")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
     axes.legend(loc="lower left", title="average precision")
     return figure

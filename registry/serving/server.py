@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,6 +21,29 @@ default of 0.005 a busy event loop would stretch every forward pass."""
 
 TICKS_TO_TRIM = 100
 """Ten seconds, after which what answers left behind is given back to the system."""
+
+
+HEADER_SECONDS = 30
+"""In which a new connection must have asked something."""
+
+
+def impatient(protocol: type[Any]) -> type[Any]:
+    """An HTTP protocol of uvicorn's that closes connections which ask nothing: each holds a file descriptor."""
+
+    class Impatient(protocol):  # type: ignore[misc]
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.patience = self.loop.call_later(HEADER_SECONDS, self.close_unless_asked)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.patience.cancel()
+            super().connection_lost(exc)
+
+        def close_unless_asked(self) -> None:
+            if self.cycle is None:
+                self.transport.close()
+
+    return Impatient
 
 
 class Server(uvicorn.Server):
@@ -62,6 +85,8 @@ def serve(app: FastAPI, host: str, port: int, *, timeout: float) -> None:
     config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(timeout) + 1, backlog=4096
     )
+    config.load()
+    config.http_protocol_class = impatient(cast("type[Any]", config.http_protocol_class))
     try:
         socket = config.bind_socket()
     except SystemExit:

@@ -200,6 +200,10 @@ class Task(abc.ABC):
         """The task on files of which a person names these columns (role -> name): a second text makes pairs."""
         return self
 
+    def for_head(self, head: Head) -> Task:
+        """The task as a run with this head reads labels of other rows: what they are is guessed from train alone."""
+        return self
+
     def inputs(self) -> Roles:
         """Columns that a prediction is made from, and their names in a source; a bare text is the first of them."""
         return {name: source for name, source in self.roles.items() if name not in ("label", "answer", "tags")}

@@ -77,6 +77,9 @@ class Classification(Task):
         pair = columns.get("text_pair")
         return dataclasses.replace(self, text_pair=pair) if pair and self.text_pair == () else self
 
+    def for_head(self, head: Head) -> Classification:
+        return dataclasses.replace(self, problem=head.problem)
+
     def load(self, source: Source) -> DatasetDict:
         raw = strip_labels(self.read(source), self.label_pattern, self.unlabelled, self.renamed)
         return name_labels(raw, self.problem, self.labels, self.label_separator)

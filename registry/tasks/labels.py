@@ -7,7 +7,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +86,9 @@ def guess_problem(raw: DatasetDict, labels: Sequence[str], separator: str) -> st
     """What the labels of train are: lists, fractions or names; a guess between them is logged.
 
     Numbers with NaN among them count as fractions, so that `_number` says where it stands.
+
+    Raises:
+        ValueError: most are fractions, or all have decimal commas: taken for names, each number would be a class.
     """
     rows = raw["train"] if "train" in raw else next(iter(raw.values()))
     given = [value for value in rows["label"][:] if value is not None]
@@ -93,9 +96,11 @@ def guess_problem(raw: DatasetDict, labels: Sequence[str], separator: str) -> st
         return "multi_label"
     if labels:
         return "single_label"
-    try:
-        fractions = any(float(value) % 1 for value in set(given))
-    except ValueError:
+    values = set(given)
+    names = sorted(value for value in values if not _is_number(value))
+    fractions = any(float(value) % 1 for value in values.difference(names))
+    if names:
+        _refuse_misread_numbers(values, names, fractions)
         return "single_label"
     if fractions:
         log.info("labels are fractions: taken for regression (problem=single_label says otherwise)")
@@ -167,6 +172,23 @@ def _number(value: Any) -> float | None:
     return number
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_misread_numbers(values: Collection[str], names: Sequence[str], fractions: bool) -> None:
+    otherwise = "(problem=single_label takes them for names)"
+    if fractions and len(names) * 2 < len(values):
+        raise ValueError(f"column label: most are fractions, but {names[0][:40]!r} is no number; empty it {otherwise}")
+    if all(re.fullmatch(r"[-+]?\d+(,\d+)?", value) for value in values):
+        what = f"{names[0]!r} and others are numbers with a decimal comma; write {names[0].replace(',', '.')}"
+        raise ValueError(f"column label: {what} {otherwise}")
+
+
 def _refuse_written_lists(raw: DatasetDict) -> None:
     """A cell "['a', 'c']", as pandas writes lists to CSV, would be a class of its own."""
     for split, rows in raw.items():
@@ -206,10 +228,11 @@ def _name(column: str, labels: Sequence[str]) -> Callable[[Any], str | None]:
             raise ValueError(f"column {column}: {what} (problem=multi_label learns several)")
         if value is None or value in known or not labels:
             return value or None
-        if value in ("", "-1"):
+        if value in ("", "-1", "-1.0"):
             return None
-        if str(value).isdecimal() and int(value) < len(labels):
-            return labels[int(value)]
+        index = str(value).removesuffix(".0")  # pandas writes a column of indices with a hole in it as 1.0
+        if index.isdecimal() and int(index) < len(labels):
+            return labels[int(index)]
         raise ValueError(f"column {column}: {value!r} is not a label of the task{closest(str(value), labels)}")
 
     return name

@@ -240,16 +240,25 @@ class TrainingExamples:
     def _with_noise(self, epoch: int) -> Encoded:
         """The noisy examples; rows that noise would cut into more or fewer windows stay as they are."""
         job, train = self._job, self._job.prepared.splits["train"]
-        encoded = job.encode.once(self._augmenter.rows(train, epoch))
+        encoded = self._encoded(self._augmenter.rows(train, epoch))
         size = max(train["row"][:]) + 1
         before, after = (np.bincount(e.column("row"), minlength=size) for e in (job.encoded["train"], encoded))
         if (before == after).all():
             return encoded
-        encoded = job.encode.once(self._augmenter.rows(train, epoch, np.flatnonzero(before != after).tolist()))
+        encoded = self._encoded(self._augmenter.rows(train, epoch, np.flatnonzero(before != after).tolist()))
         if len(encoded) != len(job.encoded["train"]):
             raise ValueError(
                 f"task {job.options.run.task!r} packs rows, which noise moves, and does not say so (`packs = True`)"
             )
+        return encoded
+
+    def _encoded(self, noisy: Dataset) -> Encoded:
+        """The examples of rows, which `datasets` may have written to a file of theirs: it goes."""
+        encoded = self._job.encode.once(noisy)
+        kept = {file["filename"] for file in self._job.prepared.splits["train"].cache_files}
+        for file in noisy.cache_files:
+            if file["filename"] not in kept:
+                Path(file["filename"]).unlink(missing_ok=True)
         return encoded
 
 

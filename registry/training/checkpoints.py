@@ -10,7 +10,6 @@ what its manifest says, and names what is wrong with those it passes over.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -18,11 +17,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from registry.run_directory import flush, read_json
+from registry.run_directory import file_digest, flush, read_json
 from registry.training.control import Control
 
 MANIFEST = "manifest.json"
-CHUNK = 1 << 20
 
 
 class Checkpoints:
@@ -100,8 +98,13 @@ def superseded(complete: list[Path], newest: Path, keep: int) -> list[Path]:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None: a missing, truncated or changed file is named."""
+    """What is wrong with a checkpoint's files, or None: a missing, truncated or changed file is named.
+
+    Raises:
+        ValueError: the disk does not say; taken for damaged, a checkpoint would go.
+    """
     try:
+        (checkpoint / MANIFEST).open("rb").close()
         files = read_json(checkpoint / MANIFEST)["files"]
         for name, expected in files.items():
             path = checkpoint / name
@@ -109,20 +112,15 @@ def damage(checkpoint: Path) -> str | None:
                 return f"{name} is missing"
             if path.stat().st_size != expected["bytes"]:
                 return f"{name} has {path.stat().st_size} bytes instead of {expected['bytes']}"
-            if digest(path) != expected["sha256"]:
+            if file_digest(path) != expected["sha256"]:
                 return f"the content of {name} is not what was written"
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            raise ValueError(f"{checkpoint}: cannot be read ({error.strerror}); nothing was changed there") from None
+        return f"{MANIFEST}: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST}: {error}"
     return None
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 def _fresh(folder: Path) -> None:
@@ -135,7 +133,7 @@ def _write_manifest(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         flush(path)
         if path.is_file():
-            files[str(path.relative_to(folder))] = {"sha256": digest(path), "bytes": path.stat().st_size}
+            files[str(path.relative_to(folder))] = {"sha256": file_digest(path), "bytes": path.stat().st_size}
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
     flush(manifest)

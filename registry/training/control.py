@@ -86,7 +86,7 @@ def partners() -> Iterator[None]:
         if "by peer" not in str(error):  # gloo: "Connection closed by peer", "Connection reset by peer"
             _tell(f"{type(error).__name__}: {error}")
             raise
-        raise ValueError(f"{_told()}; the same command goes on from the last checkpoint") from None
+        raise ValueError(f"{_told()}; the run goes on from its last checkpoint") from None
 
 
 def _for_people(error: BaseException) -> str | None:

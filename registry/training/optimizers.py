@@ -19,20 +19,23 @@ LION_BETAS = (0.9, 0.99)
 MOMENTUM = 0.9
 
 
-def build_optimizer(name: str, groups: Groups, *, sharded: bool = False) -> Optimizer:
+def build_optimizer(name: str, groups: Groups, *, sharded: bool = False, fsdp: bool = False) -> Optimizer:
     """The optimizer over `groups` (`build_param_groups`).
 
     Args:
-        sharded: whether the engine cuts parameters into flat pieces (DeepSpeed ZeRO): optimizers that
+        sharded: whether the engine cuts parameters into pieces (DeepSpeed ZeRO, FSDP): optimizers that
             look at whole matrices or layers cannot work on them.
+        fsdp: whether these pieces are DTensors, which bitsandbytes does not take.
 
     Raises:
         ValueError: bitsandbytes is missing, or an optimizer that the engine's pieces do not suit.
     """
     if sharded and name in WHOLE:
         raise ValueError(
-            f"--optimizer {name} needs whole parameters, but ZeRO cuts them into flat pieces; use adamw or adamw8bit"
+            f"--optimizer {name} needs whole parameters, but ZeRO and FSDP cut them into pieces; use adamw"
         )
+    if fsdp and name in EIGHT_BIT:
+        raise ValueError(f"--optimizer {name} cannot work on the pieces that FSDP makes of parameters; use adamw")
     if name in EIGHT_BIT and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"--optimizer {name} needs bitsandbytes: pip install bitsandbytes")
     return BUILDERS[name](groups)

@@ -229,6 +229,7 @@ class Progress:
         self._tick()
         state = self.state
         loss, count = self.setup.control.sum(*self.window.take_loss())
+        self.window.settle()
         assert self.setup.schedule is not None
         rate = float(self.setup.schedule.get_last_lr()[-1])
         values = {"loss": loss / (count or 1), "learning_rate": rate}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ from registry.training.resuming import frozen_weights, read_state
 from registry.training.run_choice import destination
 from registry.training.setup import Setup
 from registry.training.state import LoopState
+
+KEPT_SCORES = 50
+"""Classes of which a saved prediction has the score, the likeliest and the row's own."""
 
 PLACE = ("output_dir", "overwrite", "resume")
 """Options that config.yaml leaves out: where a run goes is for each command to say, and what it may remove there."""
@@ -168,6 +172,8 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
         save_model(directory, unadapted(job.spec), plain, plain.state_dict(), job.tokenizer)
     setup.control.wait()
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
+    if job.options.kernels.first_token_only:
+        job.spec.spare_last_layer(best)
     for split in [*job.splits("validation"), *job.splits("test")]:
         metrics, joined = setup.scorer.score(best, job.encoded[split], progress.asked_to_stop)
         if accelerator.is_main_process:
@@ -218,7 +224,15 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
             prediction = next(decoded.pop(key) for key in keys if key in decoded)
             rest = {name: value for name, value in decoded.items() if name not in given}
             line = {**given, **rest, "label": labels[index], "prediction": prediction}
+            if isinstance(line.get("scores"), dict) and isinstance(labels[index], str | None):
+                line["scores"] = _highest(line["scores"], labels[index])
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _highest(ranked: dict[str, float], label: str | None) -> dict[str, float]:
+    """The scores that reports read: of a thousand classes the rest would make files of gigabytes."""
+    kept = dict(itertools.islice(ranked.items(), KEPT_SCORES))
+    return kept if label is None or label not in ranked else {**kept, label: ranked[label]}
 
 
 def training_cost(progress: Progress, setup: Setup) -> dict[str, Any]:

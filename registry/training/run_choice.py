@@ -33,6 +33,15 @@ def destination(options: Options) -> tuple[RunDirectory, bool]:
     return directory, continues
 
 
+def going_on(options: Options, directory: Path) -> str:
+    """The command that an interrupted run goes on with: the one that began it, unless that would begin anew."""
+    resume = options.checkpoints.resume
+    anew = ["--overwrite"] * options.run.overwrite + [f"--resume {resume}"] * (resume != "auto")
+    if not anew:
+        return "the same command goes on"
+    return f"the same command with --output-dir {directory} and without {' and '.join(anew)} goes on"
+
+
 def choose_directory(
     output_dir: str | None,
     task: str,

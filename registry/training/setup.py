@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from registry.models.layers import freeze
+from registry.models.layers import check_redrawn, freeze
 from registry.training.assembly import Job, TrainingExamples
 from registry.training.averaging import WeightAverage, build_average
 from registry.training.batches import Updates
@@ -28,7 +28,7 @@ from registry.training.plan import UpdatePlan
 from registry.training.precision import Precision
 from registry.training.recipes import build_objective
 from registry.training.schedules import build_schedule, warmup_updates
-from registry.training.trial import check_pooled
+from registry.training.trial import check_recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,8 +45,8 @@ class Setup:
     """What one process trains with, until it is released.
 
     `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups,
-    `rows` says which rows of its word embeddings are trained, `packing` whether batches are packed, `validation` holds
-    the splits scored while training.
+    `rows` says which rows of its word embeddings are trained, `packing` whether batches are packed, `spared` whether
+    the last layer is computed for the first tokens alone, `validation` holds the splits scored while training.
     """
 
     accelerator: Accelerator
@@ -64,7 +64,8 @@ class Setup:
     scorer: Scorer
     validation: dict[str, Encoded]
     total_updates: int
-    packing: bool = False
+    packing: bool
+    spared: bool
     released: bool = False
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -100,13 +101,14 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     module = build_module(job)
     check_attention(module, precision.mixed, accelerator.device.type)
     packing = allow_packing(job, module, accelerator.device.type)
+    spared = options.kernels.first_token_only and not packing and job.spec.spare_last_layer(module)
     rows = choose_rows(job, module, accelerator)
     updates = build_updates(job, accelerator, packing=packing)
     trains = any(p.requires_grad for p in module.parameters())
     total = updates.plan.total_updates(options.optimization.epochs, options.optimization.max_updates) if trains else 0
     groups = build_groups(job, module)
     table = describe_groups(groups)  # DeepSpeed will put flat pieces in their place
-    optimizer, schedule = build_optimization(options.optimization, groups, total, sharded=is_sharded(accelerator))
+    optimizer, schedule = build_optimization(options.optimization, groups, total, accelerator)
     if options.kernels.gradient_checkpointing:
         checkpoint_activations(module)
     if accelerator.device.type == "cpu":
@@ -134,9 +136,9 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         validation={split: job.encoded[split] for split in job.splits("validation")},
         total_updates=total,
         packing=packing,
+        spared=spared,
     )
-    if options.recipe.contrastive:
-        check_pooled(job, setup)
+    check_recipe(job, setup)
     return setup
 
 
@@ -179,12 +181,13 @@ def build_groups(job: Job, module: nn.Module) -> list[dict[str, Any]]:
 
 
 def build_optimization(
-    options: Optimization, groups: list[dict[str, Any]], total: int, *, sharded: bool
+    options: Optimization, groups: list[dict[str, Any]], total: int, accelerator: Accelerator
 ) -> tuple[Optimizer | None, LambdaLR | None]:
     """Optimizer and schedule; none where there are no updates to make."""
     if not total:
         return None, None
-    optimizer = build_optimizer(options.optimizer, groups, sharded=sharded)
+    fsdp = accelerator.distributed_type == "FSDP"
+    optimizer = build_optimizer(options.optimizer, groups, sharded=is_sharded(accelerator), fsdp=fsdp)
     warmup = warmup_updates(options.warmup, total)
     return optimizer, build_schedule(options.schedule, optimizer, warmup_updates=warmup, total_updates=total)
 
@@ -196,7 +199,9 @@ def build_module(job: Job) -> nn.Module:
     module = job.spec.build(job.head, job.tokenizer, job.choice.source)
     job.spec.fit(module, (rows.rows([index])[0] for index in range(len(rows))), job.head, run.seed)
     if job.options.optimization.freeze is not None:
-        freeze(module, job.spec.layer_map(module), job.options.optimization.freeze)
+        depths = job.spec.layer_map(module)
+        freeze(module, depths, job.options.optimization.freeze)
+        check_redrawn(module, depths, job.spec.redrawn_layers, job.options.optimization.freeze)
     return module
 
 

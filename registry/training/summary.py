@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from registry.inference import to_device
 from registry.training.assembly import Job
 from registry.training.engines import describe_engine, micro_step, numbers
@@ -20,6 +18,7 @@ from registry.training.plan import padding_share
 from registry.training.processor import describe_threads
 from registry.training.run_choice import destination
 from registry.training.setup import Setup
+from registry.training.trial import dropouts
 
 SHOWN_OPTIONS = (
     *("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "layer_decay"),
@@ -47,6 +46,7 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("engine", engine_row(setup)),
         ("precision", f"{setup.precision.name} ({setup.precision.why})"),
         *attention_row(setup),
+        *([("last layer", "for the first token alone, which the head reads")] if setup.spared else []),
         *dropout_row(job, setup),
         *([("frozen encoder", FROZEN)] if reuses_pooled(job, setup) else []),
         *([("word embeddings", setup.rows)] if setup.rows else []),
@@ -80,10 +80,7 @@ def attention_row(setup: Setup) -> list[tuple[str, str]]:
 
 def dropout_row(job: Job, setup: Setup) -> list[tuple[str, str]]:
     """Every probability of a dropout layer of the model (adapters have an option), and whose it is."""
-    parts = [part for name, part in setup.module.named_modules() if ".lora_" not in name]
-    layers = {part.p for part in parts if isinstance(part, nn.Dropout)}
-    values = (value for part in parts for name, value in vars(part).items() if "dropout" in name)  # BART's, OPT's
-    found = sorted(layers | {value for value in values if isinstance(value, float) and value})
+    found = dropouts(setup.module)
     said = any("drop" in option for option in job.options.run.model_option)
     origin = job.choice.resolved.origins["model_option"] if said else "model"
     return [("dropout", f"{', '.join(f'{p:g}' for p in found)} ({origin})")] if found else []

@@ -28,6 +28,7 @@ class TrainWindow:
         self._loss = torch.zeros((), dtype=torch.float32, device=device)
         self._count = 0.0
         self._reduced: list[dict[str, Tensor]] = []
+        self._settled = 0
         self._shelf = Shelf()
 
     def add(self, outputs: Mapping[str, Any], batch: Batch, loss: Tensor, count: float) -> None:
@@ -51,10 +52,18 @@ class TrainWindow:
         self._count = 0.0
         return taken
 
+    def settle(self) -> None:
+        """Bring what was kept since the last call to the CPU: an epoch's predictions would fill a device's memory."""
+        self._reduced[self._settled :] = [
+            {name: value.cpu() for name, value in reduced.items()} for reduced in self._reduced[self._settled :]
+        ]
+        self._settled = len(self._reduced)
+
     def take_reduced(self) -> list[dict[str, np.ndarray]]:
         """Reduced batches of this process since the last call, on the CPU."""
         taken = [to_numpy(reduced) for reduced in self._reduced]
         self._reduced.clear()
+        self._settled = 0
         self._shelf = Shelf()
         return taken
 
@@ -67,6 +76,7 @@ class TrainWindow:
         loss, self._count, batches = mark
         self._loss.copy_(loss)
         del self._reduced[batches:]
+        self._settled = min(self._settled, batches)
 
     def metrics(self, gathered: list[dict[str, np.ndarray]]) -> Metrics:
         """Metrics over the gathered batches of all processes; empty where there are none."""
@@ -77,6 +87,7 @@ class TrainWindow:
 
         What was reduced lies in two tensors a name, values and shapes: a file has room for so many names only.
         """
+        self.settle()
         kept = {"loss": self._loss, "count": torch.tensor(self._count, dtype=torch.float64)}
         for name in self._reduced[0] if self._reduced else ():
             parts = [reduced[name] for reduced in self._reduced]
@@ -91,6 +102,7 @@ class TrainWindow:
         columns: dict[str, list[Tensor]] = {}
         for name in [key.removeprefix("values.") for key in tensors if key.startswith("values.")]:
             shapes: list[list[int]] = tensors[f"shapes.{name}"].tolist()
-            flat = tensors[f"values.{name}"].to(self._loss.device).split([math.prod(shape) for shape in shapes])
+            flat = tensors[f"values.{name}"].split([math.prod(shape) for shape in shapes])
             columns[name] = [part.view(shape) for part, shape in zip(flat, shapes, strict=True)]
         self._reduced = [dict(zip(columns, parts, strict=True)) for parts in zip(*columns.values(), strict=True)]
+        self._settled = 0

@@ -68,3 +68,10 @@ def test_a_layer_that_is_used_again_counts_again():
 
 def test_the_peak_is_a_rate():
     assert 1e7 < matmul_peak("fp32", torch.device("cpu"), size=128) < 1e14
+
+
+def test_what_is_needed_for_scored_items_alone_counts_as_the_head_does():
+    module = Words()
+    module.config = type("Config", (), {"num_hidden_layers": 2, "hidden_size": 8})
+    found = flops_per_token(module, module.depths, length=10, scored_per_token=0.5, spared={"layers.1.weight"})
+    assert found == 6 * 64 + 0.5 * 6 * 64 + HEAD + 12 * 8 * 10

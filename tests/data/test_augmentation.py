@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from datasets import Dataset, enable_progress_bars
+from datasets import Dataset
 
 from registry.data.augmentation import Augmenter, misspelt
 from registry.options import Augmentation
@@ -27,12 +27,6 @@ def test_same_seed_epoch_and_row_give_the_same_text() -> None:
     assert texts(0, rows=7, **shares) == first[:7]
     assert texts(1, **shares) != first
     assert texts(0, seed=2, **shares) != first
-
-
-def test_a_log_gets_no_progress_bars(capsys: pytest.CaptureFixture[str]) -> None:
-    enable_progress_bars()
-    texts(0, augment_delete=0.1)
-    assert capsys.readouterr().err == ""
 
 
 def test_deletion_takes_its_share_and_leaves_one_word() -> None:

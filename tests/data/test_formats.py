@@ -419,3 +419,38 @@ def test_long_rows_make_short_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [text for chunk in chunks for text in chunk.table["text"].to_pylist()] == texts
     assert [place for chunk in chunks for place in chunk.places][-1] == (31 if suffix == "csv" else 30)
     assert max(len(chunk.table) for chunk in chunks) <= 7
+
+
+def test_an_object_is_no_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", '{"text": {"en": "a"}, "label": "b"}\n')
+    (chunk,) = read_chunks(path, FileFormat())
+    assert chunk.mixed == {"text": "line 1: column 'text' holds an object, where text or a number is needed"}
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_what_is_nested_too_deeply_is_one_line(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / name, '{"text": ' + "[" * 200_000 + "]" * 200_000 + "}")
+    with pytest.raises(ValueError, match=f"{name}.*: not rows: lists or objects are nested too deeply"):
+        rows_of(path)
+
+
+def test_lists_as_numpy_prints_them_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "tokens,tags\n\"['EU' 'rejects']\",\"['B-ORG' 'O']\"\n")
+    with pytest.raises(ValueError, match=r"a.csv, line 2: .* no commas between them, as numpy prints arrays"):
+        rows_of(path, lists=True)
+
+
+def test_comments_of_multiconer_divide_sentences(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.conll", "# id 1f\tdomain=en\nEU _ _ B-ORG\n# _ _ O\n\n# id 2 domain=en\nit _ _ O\n")
+    assert [row["0"] for row in rows_of(path, lists=True)] == [["EU", "#"], ["it"]]
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
+def test_excels_first_line_says_the_separator(tmp_path: Path, first: str) -> None:
+    path = written(tmp_path / "a.csv", f"{first}\r\ntext;label\r\na,b;pos\r\n")
+    assert rows_of(path) == [{"text": "a,b", "label": "pos"}]
+
+
+def test_a_byte_order_mark_that_the_encoding_leaves(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "\ufefftext,label\na,b\n".encode("utf-16-le"))
+    assert rows_of(path, encoding="utf-16-le") == [{"text": "a", "label": "b"}]

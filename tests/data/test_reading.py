@@ -309,3 +309,10 @@ def test_real_layouts(folder: str, roles: dict[str, str], local: dict[str, Any],
     if folder == "sarcasm":
         assert raw["train"].column_names == ["text", "label", "row"]
         assert sum(label == "1" for label in raw["train"]["label"]) == 11_724
+
+
+def test_a_folder_whose_name_is_a_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "d [v2]"
+    write(folder / "train.csv", "text,label\na,b\n")
+    raw = read(Source(data_dir=str(folder)), roles=TEXT, local={"train": "train.csv"})
+    assert raw["train"]["text"][:] == ["a"]

@@ -182,3 +182,13 @@ def test_a_test_file_without_its_last_column_has_no_tags(tmp_path: Path) -> None
     raw = read(Source(files=given), roles=NER)
     assert raw["train"]["tags"][:] == [["B-ORG", "O"]]
     assert raw["test"]["tags"][:] == [None]
+
+
+def test_names_that_differ_in_case_are_candidates_like_others(tmp_path: Path) -> None:
+    roles = {"text": ("text", "sentence"), "label": ("label", "score")}
+    with pytest.raises(ValueError, match="label could be column score or Label; choose with --label-column"):
+        read(Source(files=files(tmp_path, train="Text,Label,score\na,pos,1\n")), roles=roles)
+    raw = read(Source(files=files(tmp_path, train="Text,Label\na,pos\n")), roles=roles)
+    assert raw["train"]["label"][:] == ["pos"]
+    raw = read(Source(files=files(tmp_path, train="text,Text,label\na,A,pos\n")), roles=roles)
+    assert raw["train"]["text"][:] == ["a"]

@@ -6,14 +6,16 @@ import copy
 
 import pytest
 import torch
+from architectures import COMMON
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from transformers import CanineConfig, CanineModel
 from transformers_small import MASKS, TAGS, TEXTS, TWO, built, checkpoint, config_folder
 
 from registry.models.adapters import adapted
 from registry.models.base import ModelSource
 from registry.models.bow import bow
-from registry.models.layers import freeze, layer_map, lora_targets
+from registry.models.layers import check_redrawn, freeze, layer_map, lora_targets
 from registry.models.lexicon import lexicon
 from registry.models.transformer import Transformer
 from registry.options import Adapters
@@ -111,6 +113,29 @@ def test_depths_of_an_adapted_model_are_those_of_its_layers(tmp_path):
     assert depths[prefix + "bert.encoder.layer.1.attention.self.query.lora_A.default.weight"] == 2
     assert depths[prefix + "bert.encoder.layer.0.output.dense.base_layer.weight"] == 1
     assert depths[prefix + "classifier.modules_to_save.default.weight"] == plain["classifier.weight"]
+
+
+def test_what_stands_beside_a_stack_is_its_last_layers_and_between_stacks_the_one_befores(tmp_path):
+    _, depths = depths_of("deberta-v2", tmp_path, conv_kernel_size=3, conv_act="gelu")
+    assert depths["deberta.encoder.conv.conv.weight"] == 2
+    sizes = {**COMMON, "local_transformer_stride": 8, "num_hash_buckets": 32, "downsampling_rate": 4}
+    canine = CanineModel(CanineConfig(**sizes, num_hash_functions=2))
+    depths = layer_map(canine)
+    assert depths["chars_to_molecules.conv.weight"] == 1
+    assert depths["encoder.layer.0.attention.self.query.weight"] == 2
+    assert depths["projection.conv.weight"] == 3
+    assert depths["final_char_encoder.layer.0.attention.self.query.weight"] == 4
+    assert depths["pooler.dense.weight"] == 5
+
+
+def test_layers_drawn_anew_are_not_frozen(tmp_path):
+    module, depths = depths_of("bert", tmp_path)
+    freeze(module, depths, "1")
+    check_redrawn(module, depths, 1, "1")
+    with pytest.raises(
+        ValueError, match="--freeze 1: layers that --model-option reinit_layers=2 draws anew would stay"
+    ):
+        check_redrawn(module, depths, 2, "1")
 
 
 @pytest.mark.parametrize(("what", "deepest"), [("embeddings", 0), ("0", 0), ("1", 1), ("2", 2), ("encoder", 2)])

@@ -15,7 +15,7 @@ from fixture_runs import write_run
 
 from registry.reports.comparison import Column, Comparison, compare, labelled
 from registry.reports.comparison_page import write_comparison
-from registry.reports.comparison_table import build_rows, p_text, to_csv, to_latex, to_markdown
+from registry.reports.comparison_table import _latex, build_rows, p_text, to_csv, to_latex, to_markdown
 from registry.reports.page import report_context
 from registry.reports.run_record import RunRecord, read_run
 
@@ -193,3 +193,21 @@ def test_the_page_and_the_plots(tmp_path: Path, comparison: Comparison) -> None:
     assert {f"demo-{name}.{kind}" for name in names for kind in ("png", "svg")} <= plots
     assert "Little data" in page
     assert page.count("<svg") >= 5
+
+
+def test_the_same_training_twice_is_no_second_seed(tmp_path: Path) -> None:
+    runs = [
+        read_run(write_run(tmp_path / name, rows=20, seed=seed)) for name, seed in (("a", 1), ("again", 1), ("b", 2))
+    ]
+    groups = compare(labelled(runs)).groups
+    assert [(group.labels["variant"], len(group.runs)) for group in groups] == [("a", 1), ("again", 1), ("", 1)]
+
+
+def test_a_task_with_a_slash_in_its_name_has_plots(tmp_path: Path) -> None:
+    runs = [read_run(write_run(tmp_path / str(seed), rows=20, seed=seed, task="SST/2")) for seed in (1, 2)]
+    write_comparison(compare(labelled(runs)), tmp_path / "out")
+    assert (tmp_path / "out" / "plots" / "SST-2-curves-train-loss.png").is_file()
+
+
+def test_latex_of_signs_that_it_reads_otherwise() -> None:
+    assert _latex("a^b ~{c}") == r"a\^{}b \~{}\{c\}"

@@ -56,3 +56,17 @@ def test_runs_of_one_epoch_need_no_such_table(paths: list[Path]) -> None:
         metrics = json.loads((path / "metrics.json").read_text())
         (path / "metrics.json").write_text(json.dumps({**metrics, "epochs": 1.0}))
     assert list(epoch_tables(compare(labelled([read_run(path) for path in paths])))) == []
+
+
+def test_seeds_are_averaged_where_all_of_them_have_a_value(paths: list[Path]) -> None:
+    log = paths[0] / "metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        if line["split"] == "validation" and line["epoch"] == 1.0:
+            line["accuracy"] = None  # as a correlation with a constant
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    accuracy, _ = epoch_tables(compare(labelled([read_run(path) for path in paths])))
+    first, second = (logged(path, "accuracy") for path in paths[:2])
+    both = [first[2.0], second[2.0]]
+    assert accuracy.rows[0][2].text == ""
+    assert accuracy.rows[0][3].text == format.mean_spread(fmean(both), stdev(both))

@@ -143,6 +143,17 @@ def test_a_metric_that_no_run_has_is_named_with_those_there_are(compare, tmp_pat
     assert compare(*runs, "--metric", "f1").exit_code == 0
 
 
+def test_a_score_that_fails_is_no_success_and_a_run_given_twice_is_one(compare, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, rows=40) for name in ("a", "b")]
+    result = compare(*runs, runs[0], "--evaluate-on", "trec", "--output-dir", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.output.count("on trec") == 2
+    (tmp_path / "file").touch()
+    refused = compare(*runs, "--output-dir", tmp_path / "file")
+    assert refused.exit_code == 2
+    assert refused.output.endswith(f"error: {tmp_path / 'file'}: File exists\n")
+
+
 @pytest.mark.slow
 def test_a_grid_of_real_runs_end_to_end(tmp_path: Path) -> None:
     """Two baselines on two shares of the demo rows, trained by train.py, scored on another task's rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -212,3 +213,23 @@ def test_help_imports_no_torch():
     code = f"import sys; sys.path.insert(0, {str(Path(predict.__file__).parent)!r})\n"
     code += "import predict; assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_bytes_that_are_no_utf8_are_one_line(make_run):
+    result = run_predict(make_run(), "--text", "good", "--text", b"caf\xe9".decode(errors="surrogateescape"))
+    assert result.exit_code == 2
+    assert "'caf?' is not UTF-8: convert it (iconv -f latin1 -t utf-8)" in result.stderr
+
+
+def test_pipes_are_written_to_and_links_are_followed(make_run, tmp_path):
+    (tmp_path / "far").mkdir()
+    link, target, pipe = tmp_path / "link.jsonl", tmp_path / "far" / "out.jsonl", tmp_path / "pipe"
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    assert run_predict(make_run(), "--text", "good", "--output", link).exit_code == 0
+    assert link.is_symlink()
+    assert lines(target.read_text())[0]["text"] == "good"
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        assert run_predict(make_run(), "--text", "good", "--output", pipe).exit_code == 0
+        assert lines(reader.communicate(timeout=60)[0])[0]["text"] == "good"
+    assert pipe.is_fifo()

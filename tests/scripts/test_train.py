@@ -104,6 +104,26 @@ def test_a_contrast_of_what_is_not_there_is_refused_before_anything_is_written(t
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--contrastive", 0.1, "--model", "bilstm", "--batch-size", 1], "which has one here; give a larger"),
+        (["--contrastive", 0.1, "--model", "bilstm", "--micro-batch-size", "auto"], "give a number"),
+        (
+            ["--contrastive", 0.1, "--model", "bilstm", "--freeze", "encoder"],
+            "--freeze encoder leaves nothing to train",
+        ),
+        (["--r-drop", 1, "--model", "bilstm", "--model-option", "dropout=0"], "and bilstm has none here"),
+        (["--dry-run", "--estimate"], "--dry-run and --estimate: give one of them"),
+    ],
+)
+def test_a_recipe_that_would_do_nothing_is_refused(train, arguments, says):
+    result = train(*SMALL, *arguments, "--output-dir", "run")
+    assert result.exit_code == 2, result.output
+    assert says in " ".join(result.output.split())
+    assert not Path("run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["demo", "demo-mlm"])
 def test_compiled_training_is_the_same_training(train, task):

@@ -147,6 +147,33 @@ def test_a_label_beside_lists_of_labels_is_not_taken_apart() -> None:
         task.load(Source())
 
 
+def test_numbers_that_would_become_classes_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"most are fractions, but 'n/a' is no number; empty it \(problem=single_label"
+    ):
+        task_of(["4.5", "n/a", "3.0", "2.5"]).load(Source())
+    with pytest.raises(ValueError, match=r"'0,5' and others are numbers with a decimal comma; write 0\.5"):
+        task_of(["0,5", "2", "1,5"]).load(Source())
+    for labels, fields in (["0,5", "2"], {"problem": "single_label"}), (["v1", "v2", "1.5"], {}), (["1,a", "2,b"], {}):
+        assert task_of(labels, **fields).load(Source())["train"]["label"][:] == labels
+
+
+def test_indices_written_as_floats_are_indices() -> None:
+    assert task_of(["1.0", "0.0", None, "-1.0"], labels=BINARY.labels).load(Source())["train"]["label"][:] == [
+        *("positive", "negative"),
+        *(None, None),
+    ]
+
+
+def test_other_rows_are_read_as_the_head_learned_them() -> None:
+    several = task_of(["ab", None]).for_head(Head("", ("a", "b"), "multi_label")).load(Source())
+    assert several["train"]["label"][:] == [["ab"], None]
+    stars = task_of(["4.5"]).for_head(Head("", ("4", "5"))).load(Source())
+    assert stars["train"]["label"][:] == ["4.5"]
+    with pytest.raises(ValueError, match="row 0, column label: 'n/a' is not a number"):
+        task_of(["n/a"]).for_head(Head("", problem="regression")).load(Source())
+
+
 def test_a_word_among_numbers_is_named() -> None:
     with pytest.raises(ValueError, match="train row 1, column label: 'high' is not a number"):
         name_labels(rows_of(["1.5", "high"]), "regression", (), "")

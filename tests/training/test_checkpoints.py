@@ -1,5 +1,6 @@
 """Checkpoints: complete or absent, damaged ones named and passed over."""
 
+import errno
 import os
 import random
 import shutil
@@ -95,6 +96,18 @@ def test_damaged_ones_are_named_and_passed_over(tmp_path, harm):
     assert "step-00000020" in said[0]
     assert path.name in said[0]
     assert damage(newest) is not None
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(tmp_path, monkeypatch):
+    kept = checkpoints(tmp_path)
+    kept.save(10, write(b"good content"))
+
+    def fails(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("registry.training.checkpoints.file_digest", fails)
+    with pytest.raises(ValueError, match=r"step-00000010: cannot be read \(Input/output error\); nothing was changed"):
+        kept.newest(print)
 
 
 def test_random_generators_go_on_where_they_were(tmp_path):

@@ -40,7 +40,20 @@ def prepared(name: str) -> Any:
         schedule=schedule,
         average=None,
         validation={},
-        **dict.fromkeys(("precision", "control", "groups", "rows", "objective", "updates", "scorer", "total_updates")),
+        **dict.fromkeys(
+            (
+                "precision",
+                "control",
+                "groups",
+                "rows",
+                "objective",
+                "updates",
+                "scorer",
+                "total_updates",
+                "packing",
+                "spared",
+            )
+        ),
     )
 
 

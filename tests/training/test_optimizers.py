@@ -91,6 +91,12 @@ def test_what_needs_whole_parameters_is_refused_under_zero(name: str) -> None:
         build_optimizer(name, groups(linear()), sharded=True)
 
 
+@pytest.mark.parametrize("name", ["adamw8bit", "paged_adamw8bit", "lion8bit"])
+def test_eight_bits_are_refused_under_fsdp(name: str) -> None:
+    with pytest.raises(ValueError, match=f"--optimizer {name} cannot work on the pieces that FSDP makes"):
+        build_optimizer(name, groups(linear()), sharded=True, fsdp=True)
+
+
 def test_a_missing_bitsandbytes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))

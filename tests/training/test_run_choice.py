@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from registry.options import Checkpoints, Options, Run
 from registry.run_directory import Record, RunDirectory, finish_run, read_json, write_json, write_run
-from registry.training.run_choice import choose_directory
+from registry.training.run_choice import choose_directory, going_on
 
 AFFECTING = ("seed", "learning_rate")
 
@@ -89,3 +90,10 @@ def test_an_output_dir_of_other_files_is_refused_even_with_overwrite(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(ValueError, match="not a run's"):
         choose_directory(str(tmp_path), "sst2", "tiny", {}, AFFECTING, overwrite=True)
+
+
+def test_what_an_interrupted_run_goes_on_with():
+    plain, anew = Options(), Options(run=Run(overwrite=True), checkpoints=Checkpoints(resume="never"))
+    assert going_on(plain, Path("out")) == "the same command goes on"
+    wanted = "the same command with --output-dir out and without --overwrite and --resume never goes on"
+    assert going_on(anew, Path("out")) == wanted

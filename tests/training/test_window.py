@@ -39,3 +39,16 @@ def test_an_empty_window_comes_back_empty():
     back.restore(load(save(window().tensors())))
     assert back.take_loss() == (0.0, 0)
     assert back.take_reduced() == []
+
+
+def test_settled_batches_are_on_the_cpu_and_can_be_taken_back():
+    kept = window()
+    outputs = {"row": torch.arange(2), "score": torch.rand(2)}
+    kept.add(outputs, {}, torch.tensor(1.0), 2)
+    mark = kept.mark()
+    kept.add(outputs, {}, torch.tensor(1.0), 2)
+    kept.settle()
+    kept.rewind(mark)
+    kept.add({"row": torch.arange(3), "score": torch.rand(3)}, {}, torch.tensor(1.0), 3)
+    kept.settle()
+    assert [len(reduced["row"]) for reduced in kept.take_reduced()] == [2, 3]

@@ -20,6 +20,8 @@ Sentence = list[Row]
 DOCUMENT = "-DOCSTART-"
 """Begins a line between documents that is no token."""
 
+_COMMENT = re.compile(r"# ?(id|sent_id|text|newdoc|newpar)\b.*[ =]\S+\s*$")
+
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """Columns of CoNLL-U (universaldependencies.org/format.html)."""
 
@@ -82,7 +84,7 @@ def _even(sentences: Iterable[Sentence], width: int, ragged: Ragged) -> Iterator
 def _sentences(lines: Iterable[tuple[int, str]], separator: str) -> Iterator[Sentence]:
     tokens: Sentence = []
     for number, content in lines:
-        if content.isspace() or content.startswith(DOCUMENT):
+        if content.isspace() or _is_no_token(content):
             if tokens:
                 yield tokens
             tokens = []
@@ -97,10 +99,15 @@ def _is_word(line: str) -> bool:
     return not re.match(r"#|\d+[-.]\d", line)
 
 
+def _is_no_token(line: str) -> bool:
+    """Whether a line begins a document, or is a comment of MultiCoNER ("# id 7 domain=en") or CoNLL-U."""
+    return line.startswith(DOCUMENT) or bool(_COMMENT.match(line))
+
+
 def _separator(path: Path, format: FileFormat) -> str:
     """A tab where the first token's line has one (a token may then be a blank), else runs of blanks."""
     with open_text(path, format) as text:
         for line in text:
-            if line.strip() and not line.startswith(DOCUMENT):
+            if line.strip() and not _is_no_token(line):
                 return "\t" if "\t" in line.strip() else " "
     return " "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ SAMPLE = 10_000
 """Lines of a file that show how it is written."""
 
 csv.field_size_limit(16 * 1024 * 1024)  # an unclosed quotation mark ends here, not at the end of memory
+
+_SEPARATOR_LINE = re.compile(r'"?sep=(.?)"?\s*$', re.IGNORECASE)
+"""A first line for Excel ("sep=;"); where it was already split, nothing follows the sign."""
 
 Row = tuple[int, list[str]]
 """The line it stands on, and its cells."""
@@ -70,8 +74,9 @@ def _read_plain(text: IO[str], separator: str) -> Iterator[Row]:
 def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
     """The names in the first line that is not empty; columns without one are "column 1", … by their place."""
     for number, cells in rows:
-        if not cells:
+        if not cells or (number == 1 and _SEPARATOR_LINE.match(cells[0])):
             continue
+        cells = [cells[0].lstrip("\ufeff"), *cells[1:]]  # utf-16-le and -be leave the byte-order mark there
         names = [cell.strip() or f"column {place}" for place, cell in enumerate(cells, 1)]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
@@ -95,6 +100,9 @@ def _even(rows: Iterator[Row], names: Sequence[str], ragged: Ragged) -> Iterator
 def _separator(path: Path, format: FileFormat) -> str:
     with open_text(path, format) as text:
         first = text.readline()
+    said = _SEPARATOR_LINE.match(first)
+    if said and said[1]:
+        return said[1]
     found = {mark: first.count(mark) for mark in (",", ";", "\t", "|")}
     best = max(found, key=lambda mark: found[mark])
     return best if found[best] else ","

@@ -18,6 +18,8 @@ BLOCK = 1 << 20
 """Characters read at a time."""
 BLANKS = re.compile(r"\s*")
 
+_TOO_DEEP = "not rows: lists or objects are nested too deeply"
+
 
 def read_json_lines(path: Path, format: FileFormat) -> Iterator[Chunk]:
     """Rows of a file with one JSON object a line.
@@ -52,6 +54,8 @@ def read_json(path: Path, format: FileFormat, lists: bool = False) -> Iterator[C
             loaded = json.load(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({_reason(error)})") from None
+        except RecursionError:
+            raise ValueError(f"{path}: {_TOO_DEEP}") from None
     rows = _rows_of(path, loaded, format) if format.keys else _rows(loaded, lists)
     if rows is None:
         raise ValueError(f"{path}: expected an array of objects, one a row (pandas writes it with orient='records')")
@@ -67,6 +71,8 @@ def _objects(path: Path, format: FileFormat) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line.strip())
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}, line {number}: not valid JSON ({_reason(error)})") from None
+            except RecursionError:
+                raise ValueError(f"{path}, line {number}: {_TOO_DEEP}") from None
 
 
 def _items(path: Path, text: IO[str]) -> Iterator[tuple[int, Any]]:
@@ -93,6 +99,8 @@ def _items(path: Path, text: IO[str]) -> Iterator[tuple[int, Any]]:
             lines += held.count("\n", 0, position)
             held, position = held[position:] + block, 0
             continue
+        except RecursionError:
+            raise ValueError(f"{path}, row {number + 1}: {_TOO_DEEP}") from None
         number, position = number + 1, end
         yield number, item
         if held[end] == "]":
@@ -124,7 +132,7 @@ def _has_row_a_line(path: Path, format: FileFormat, lists: bool) -> bool:
         first, second = next(lines, ""), next(lines, "")
     try:
         loaded = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     if not isinstance(loaded, dict):
         return False
@@ -196,6 +204,8 @@ def _note_types(where: str, row: Mapping[str, Any], types: dict[str, str], mixed
     """Learn each column's type from its first value, and note the columns with values of another one."""
     for name, value in row.items():
         kind = _type(value)
+        if kind == "an object":  # its source would be taken for a text
+            mixed.setdefault(name, f"{where}: column {name!r} holds an object, where text or a number is needed")
         if kind != "null" and types.setdefault(name, kind) != kind and name not in mixed:
             mixed[name] = f"{where}: column {name!r} holds {kind}, where earlier rows hold {types[name]}"
 

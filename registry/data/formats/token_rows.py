@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,8 +66,18 @@ def _parse(path: Path, line: int, cell: str) -> list[str | None]:
         except (ValueError, SyntaxError):
             continue
         if isinstance(found, list):
+            if parse is ast.literal_eval and _strings(cell) > len(
+                found
+            ):  # Python joins strings that stand side by side
+                missing = "its items have no commas between them, as numpy prints arrays"
+                raise ValueError(f"{path}, line {line}: {cell[:40]!r}: {missing}; write lists, or JSON lines")
             return [item if item is None else str(item) for item in found]
     raise ValueError(f'{path}, line {line}: {cell[:40]!r} is not a list such as ["a", "b"]')
+
+
+def _strings(cell: str) -> int:
+    tokens = tokenize.generate_tokens(io.StringIO(cell).readline)
+    return sum(token.type == tokenize.STRING for token in tokens)
 
 
 def _sentences(rows: Iterator[Row], divider: int | None) -> Iterator[Sentence]:

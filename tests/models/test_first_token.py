@@ -1,0 +1,128 @@
+"""The last layer for the first token alone: the same logits and gradients, or nothing is changed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from architectures import SIZES
+from torch import Tensor, nn
+from transformers_small import MASKS, TAGS, TEXTS, TWO, built, config_folder
+
+from registry.heads import Head
+from registry.models.adapters import adapted
+from registry.models.first_token import spare_last_layer, spared_parameters
+from registry.models.layers import find_backbone, layer_stacks
+from registry.models.transformer import Transformer
+from registry.options import Adapters
+from registry.training.kernels import checkpoint_activations, suit_processor
+
+SMALL = Transformer(vocabulary_size=400, dropout=0.0)
+LIKE_BERT = ("bert", "roberta", "xlm-roberta", "electra", "ernie", "distilbert")
+
+
+def module_and_inputs(
+    folder: Path, architecture: str, head: Head = TWO, **options: Any
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A tiny model of random weights, and padded texts."""
+    tokenizer, module = built(dataclasses.replace(SMALL, **options), config_folder(folder, architecture), head)
+    for parameter in module.parameters():  # biases and norms as training leaves them
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return module, dict(tokenizer(TEXTS, return_tensors="pt", padding=True))
+
+
+def logits_and_gradients(module: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    module.zero_grad()
+    logits = module.train()(**inputs)["logits"]
+    (logits * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward()
+    return logits.detach(), {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def assert_the_same(module: nn.Module, other: nn.Module, inputs: dict[str, Tensor]) -> None:
+    (logits, gradients), (found, others) = (logits_and_gradients(m, inputs) for m in (module, other))
+    torch.testing.assert_close(found, logits, atol=1e-5, rtol=1e-5)
+    assert others.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("options", [{}, {"pooling": "cls"}, {"pooling": "cls", "head_hidden": 8}])
+@pytest.mark.parametrize("architecture", LIKE_BERT)
+def test_logits_and_gradients_are_those_of_the_whole_layer(
+    architecture: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    module, inputs = module_and_inputs(tmp_path, architecture, **options)
+    spared = copy.deepcopy(module)
+    modes = [part.training for part in spared.modules()]
+    names, random = list(spared.state_dict()), torch.get_rng_state()
+    assert spare_last_layer(spared)
+    assert [part.training for part in spared.modules()] == modes
+    assert list(spared.state_dict()) == names
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(parameter.grad is None for parameter in spared.parameters())
+    assert_the_same(module, spared, inputs)
+    assert_the_same(module, copy.deepcopy(spared), inputs)
+    full = {name: values[:, :4] for name, values in inputs.items()}  # a batch without padding
+    assert_the_same(module, spared, {**full, "attention_mask": torch.ones_like(full["input_ids"])})
+
+
+def test_it_goes_with_the_cheap_dropout_of_cpus_and_with_checkpointed_activations(tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path, "bert")
+    spared = copy.deepcopy(module)
+    suit_processor(spared, compiled=False)
+    checkpoint_activations(spared)
+    assert spare_last_layer(spared)
+    assert_the_same(module, spared, inputs)
+    noisy, inputs = module_and_inputs(tmp_path / "noisy", "bert", dropout=0.5)
+    suit_processor(noisy, compiled=False)
+    assert spare_last_layer(noisy)
+    assert not torch.equal(*(logits_and_gradients(noisy, inputs)[0] for _ in range(2)))
+
+
+def test_an_adapted_model_is_spared_like_its_base(tmp_path: Path) -> None:
+    source = config_folder(tmp_path, "bert")
+    tokenizer, _ = built(SMALL, source)
+    spec = adapted(SMALL, source, Adapters(lora_rank=2, lora_dropout=0.0))
+    module = spec.build(TWO, tokenizer, source)
+    spared = copy.deepcopy(module)
+    assert spec.spare_last_layer(spared)
+    assert_the_same(module, spared, dict(tokenizer(TEXTS, return_tensors="pt", padding=True)))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head", "options"),
+    [
+        ("bert", TAGS, {}),
+        ("bert", MASKS, {}),
+        ("bert", TWO, {"pooling": "mean"}),
+        ("bert", TWO, {"pooling": "max"}),
+        ("bert", TWO, {"pooling": "last"}),
+        ("bert", TWO, {"attention": "eager"}),
+        *((name, TWO, {}) for name in SIZES if name not in LIKE_BERT),
+    ],
+)
+def test_what_reads_more_or_is_built_otherwise_is_left_as_it_was(
+    architecture: str, head: Head, options: dict[str, Any], tmp_path: Path
+) -> None:
+    module, _ = module_and_inputs(tmp_path, architecture, head, **options)
+    assert not spare_last_layer(module)
+    assert not any("forward" in vars(part) for part in module.modules())
+    assert not any(part._forward_hooks for _, part in layer_stacks(find_backbone(module)[1]).values())
+
+
+def test_a_head_that_reads_nothing_yet_is_left(tmp_path: Path) -> None:
+    module, _ = module_and_inputs(tmp_path, "bert")
+    nn.init.zeros_(module.classifier.weight)
+    assert not spare_last_layer(module)
+
+
+def test_weights_that_are_needed_once_a_text(tmp_path: Path) -> None:
+    module, _ = module_and_inputs(tmp_path, "bert")
+    names = spared_parameters(module)
+    assert "bert.encoder.layer.1.attention.self.query.weight" in names
+    assert "bert.encoder.layer.1.output.dense.weight" in names
+    assert not any("key" in name or "value" in name or "layer.0" in name for name in names)
