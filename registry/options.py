@@ -247,8 +247,8 @@ class Kernels:
     compile: bool = option(
         False, "Compile forward and backward (torch.compile): a minute before the first update, no gain on most CPUs."
     )
-    first_token_only: bool = option(
-        True, "Compute the last layer for the first token alone, where the head reads no other and the model can."
+    whole_last_layer: bool = option(
+        False, "Compute the last layer for all tokens, also where the head reads the first one or masked ones alone."
     )
     packing: bool | None = option(
         None,

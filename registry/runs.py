@@ -171,7 +171,7 @@ def load_run(
     else:
         device = checked_device(device)
         model = load_model(files, record, spec).to(device).eval()
-        if resolve(record.options, {}, {}).options.kernels.first_token_only:
+        if not resolve(record.options, {}, {}).options.kernels.whole_last_layer:
             spec.spare_last_layer(model)
     return Run(directory, record, task, spec, tokenizer, model, device, engine, precision, batch_tokens)
 

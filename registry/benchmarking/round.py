@@ -88,7 +88,7 @@ def run_round(side: str, typed: Mapping[str, Any], processes: int, folder: Path)
 def _flops_per_second(typed: Mapping[str, Any], values: Mapping[str, Any]) -> float:
     """What training multiplied: the same for each token on both sides, whatever they computed beside it."""
     from registry.benchmarking.peak import flops_per_token
-    from registry.models.first_token import spared_parameters
+    from registry.models.last_layer import spared_parameters
     from registry.training.assembly import assemble, choose
     from registry.training.setup import build_module
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class ScoredPositions:
@@ -27,6 +27,11 @@ class ScoredPositions:
         """A copied module begins with no batch."""
         return ScoredPositions()
 
+    @property
+    def positions(self) -> Tensor | None:
+        """Those of this thread's batch; None where all positions are wanted."""
+        return getattr(self.here, "positions", None)
+
     def attach(self, module: nn.Module, backbone: nn.Module) -> None:
         """Register the hooks; weights and their names stay as they are."""
         module.register_forward_pre_hook(self.take, with_kwargs=True)
@@ -40,7 +45,7 @@ class ScoredPositions:
 
     def gather(self, backbone: nn.Module, args: Any, outputs: Any) -> Any:
         """(batch, length, width) states -> (1, scored, width)."""
-        positions = getattr(self.here, "positions", None)
+        positions = self.positions
         if positions is not None:
             states = outputs["last_hidden_state"]
             outputs["last_hidden_state"] = states.flatten(0, 1).index_select(0, positions).unsqueeze(0)
@@ -48,7 +53,7 @@ class ScoredPositions:
 
     def flatten(self, module: nn.Module, args: Any, outputs: Any) -> Any:
         """(1, scored, vocabulary) logits -> (scored, vocabulary)."""
-        if self.here.positions is not None:
+        if self.positions is not None:
             outputs["logits"] = outputs["logits"].squeeze(0)
             self.here.positions = None
         return outputs

@@ -105,8 +105,8 @@ class Transformer(ModelSpec):
         allow_packing(module)
 
     def spare_last_layer(self, module: nn.Module) -> bool:
-        """Let the module compute its last layer for the first token alone, where the head reads no other."""
-        from registry.models.first_token import spare_last_layer
+        """Let the module compute its last layer for the first token or masked positions alone, where that is all."""
+        from registry.models.last_layer import spare_last_layer
 
         return spare_last_layer(module)
 

@@ -172,7 +172,7 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
         save_model(directory, unadapted(job.spec), plain, plain.state_dict(), job.tokenizer)
     setup.control.wait()
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
-    if job.options.kernels.first_token_only:
+    if not job.options.kernels.whole_last_layer:
         job.spec.spare_last_layer(best)
     for split in [*job.splits("validation"), *job.splits("test")]:
         metrics, joined = setup.scorer.score(best, job.encoded[split], progress.asked_to_stop)

@@ -46,7 +46,7 @@ class Setup:
 
     `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups,
     `rows` says which rows of its word embeddings are trained, `packing` whether batches are packed, `spared` whether
-    the last layer is computed for the first tokens alone, `validation` holds the splits scored while training.
+    the last layer is computed for what the head reads alone, `validation` holds the splits scored while training.
     """
 
     accelerator: Accelerator
@@ -101,7 +101,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     module = build_module(job)
     check_attention(module, precision.mixed, accelerator.device.type)
     packing = allow_packing(job, module, accelerator.device.type)
-    spared = options.kernels.first_token_only and not packing and job.spec.spare_last_layer(module)
+    spared = not options.kernels.whole_last_layer and not packing and job.spec.spare_last_layer(module)
     rows = choose_rows(job, module, accelerator)
     updates = build_updates(job, accelerator, packing=packing)
     trains = any(p.requires_grad for p in module.parameters())

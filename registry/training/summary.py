@@ -46,7 +46,7 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("engine", engine_row(setup)),
         ("precision", f"{setup.precision.name} ({setup.precision.why})"),
         *attention_row(setup),
-        *([("last layer", "for the first token alone, which the head reads")] if setup.spared else []),
+        *([("last layer", "for what the head reads alone")] if setup.spared else []),
         *dropout_row(job, setup),
         *([("frozen encoder", FROZEN)] if reuses_pooled(job, setup) else []),
         *([("word embeddings", setup.rows)] if setup.rows else []),

@@ -1,4 +1,4 @@
-"""The last layer for the first token alone: the same logits and gradients, or nothing is changed."""
+"""The last layer for the first token or masked ones alone: the same logits and gradients, or nothing is changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers_small import MASKS, TAGS, TEXTS, TWO, built, config_folder
 
 from registry.heads import Head
 from registry.models.adapters import adapted
-from registry.models.first_token import spare_last_layer, spared_parameters
+from registry.models.last_layer import spare_last_layer, spared_parameters
 from registry.models.layers import find_backbone, layer_stacks
 from registry.models.transformer import Transformer
 from registry.options import Adapters
@@ -48,6 +48,20 @@ def assert_the_same(module: nn.Module, other: nn.Module, inputs: dict[str, Tenso
     assert others.keys() == gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(others[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("architecture", LIKE_BERT)
+def test_masked_positions_alone_give_the_logits_and_gradients_of_all(architecture: str, tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path, architecture, MASKS)
+    spared = copy.deepcopy(module)
+    assert spare_last_layer(spared)
+    assert_the_same(module, spared, inputs)  # all positions are wanted
+    positions = inputs["attention_mask"].flatten().nonzero().squeeze(1)[::3]
+    assert_the_same(module, spared, {**inputs, "scored_positions": positions})
+    assert_the_same(module, copy.deepcopy(spared), {**inputs, "scored_positions": positions})
+    none = spared(**inputs, scored_positions=positions[:0])["logits"]
+    assert none.shape == (0, module.config.vocab_size)
+    none.sum().backward()
 
 
 @pytest.mark.parametrize("options", [{}, {"pooling": "cls"}, {"pooling": "cls", "head_hidden": 8}])
@@ -97,7 +111,6 @@ def test_an_adapted_model_is_spared_like_its_base(tmp_path: Path) -> None:
     ("architecture", "head", "options"),
     [
         ("bert", TAGS, {}),
-        ("bert", MASKS, {}),
         ("bert", TWO, {"pooling": "mean"}),
         ("bert", TWO, {"pooling": "max"}),
         ("bert", TWO, {"pooling": "last"}),
@@ -110,7 +123,7 @@ def test_what_reads_more_or_is_built_otherwise_is_left_as_it_was(
 ) -> None:
     module, _ = module_and_inputs(tmp_path, architecture, head, **options)
     assert not spare_last_layer(module)
-    assert not any("forward" in vars(part) for part in module.modules())
+    assert not any({"forward", "scored", "spared"} & set(vars(part)) for part in module.modules())
     assert not any(part._forward_hooks for _, part in layer_stacks(find_backbone(module)[1]).values())
 
 

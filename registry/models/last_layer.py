@@ -1,0 +1,232 @@
+"""The last layer for what the head reads alone, first tokens or masked ones: the same logits for less.
+
+A sixth of MiniLM's work, a twelfth of BERT-base's: of the last layer only keys and values are needed of all tokens.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from registry.models.layers import find_backbone, layer_stacks
+from registry.models.scored_positions import ScoredPositions
+
+TOLERANCE = 1e-4
+
+
+def spare_last_layer(module: nn.Module) -> bool:
+    """Let `module`, in place, compute its last layer for what its head reads alone; whether it could.
+
+    It could where the layer is built as BERT's (RoBERTa, XLM-R, ELECTRA, ERNIE, MiniLM, …) or DistilBERT's, its
+    attention is SDPA, and a trial shows that the logits depend on no other token's last state, and are the same.
+    A masked-lm head reads `scored_positions`, where a batch has them. Names of weights stay.
+    """
+    _, backbone = find_backbone(module)
+    stacks = list(layer_stacks(backbone).values())
+    layer: Any = stacks[-1][1] if stacks else None
+    config: Any = getattr(backbone, "config", None)
+    if layer is None or getattr(layer, "is_decoder", False) or getattr(config, "_attn_implementation", "") != "sdpa":
+        return False
+    parts = {name for name, _ in layer.named_modules()}
+    compute = next((compute for kind, compute in KINDS.items() if parts.issuperset(kind)), None)
+    if compute is None:
+        return False
+    owners = [getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values()]
+    scored = next((owner for owner in owners if isinstance(owner, ScoredPositions)), None)
+    device = next(module.parameters()).device
+    inputs = {name: values.to(device) for name, values in _trial_inputs(config, masked=scored is not None).items()}
+    training = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        exact = (scored is not None or _reads_first_tokens(module, layer, inputs)) and _gives_the_same(
+            module, layer, compute, scored, inputs
+        )
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+        exact = False  # an architecture that takes other arguments, or other masks
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+    if not exact:
+        for name in ("forward", "scored", "spared"):
+            vars(layer).pop(name, None)
+    return exact
+
+
+def spared_parameters(module: nn.Module) -> frozenset[str]:
+    """Names of the weights of `module` that `spare_last_layer` has used once for each scored item."""
+    prefix, backbone = find_backbone(module)
+    path, (_, layer) = list(layer_stacks(backbone).items())[-1]
+    return frozenset(f"{prefix}{path}.{name}" for name, _ in layer.named_parameters() if not name.startswith(OF_ALL))
+
+
+class Read(Protocol):
+    """What of the states behind the last layer is read."""
+
+    def select(self, states: Tensor) -> Tensor:
+        """(batch, length, width) -> the states that are read, in some shape of three dimensions."""
+
+    def queries(self, chosen: Tensor, states: Tensor) -> Tensor:
+        """Queries of what `select` gave -> (batch, queries, width), as attention takes them."""
+
+    def mask(self, mask: Tensor) -> Tensor:
+        """(batch, 1, length, length) -> the rows of these queries."""
+
+    def attended(self, attended: Tensor) -> Tensor:
+        """What attention gave for `queries` -> the shape of `select`."""
+
+    def place(self, computed: Tensor, states: Tensor) -> Tensor:
+        """States in the shape of `select` -> where the head finds them."""
+
+
+class FirstToken:
+    """The first token of each text; nothing else is there any more."""
+
+    def select(self, states: Tensor) -> Tensor:
+        return states[:, :1]
+
+    def queries(self, chosen: Tensor, states: Tensor) -> Tensor:
+        return chosen
+
+    def mask(self, mask: Tensor) -> Tensor:
+        return mask[:, :, :1]
+
+    def attended(self, attended: Tensor) -> Tensor:
+        return attended
+
+    def place(self, computed: Tensor, states: Tensor) -> Tensor:
+        return computed
+
+
+class Positions:
+    """Some positions of the flattened batch; the others are zero. How many a text has is not asked."""
+
+    def __init__(self, positions: Tensor) -> None:
+        self.positions = positions
+
+    def select(self, states: Tensor) -> Tensor:
+        return states.flatten(0, 1).index_select(0, self.positions).unsqueeze(0)
+
+    def queries(self, chosen: Tensor, states: Tensor) -> Tensor:
+        return self.place(chosen, states)
+
+    def mask(self, mask: Tensor) -> Tensor:
+        return mask
+
+    def attended(self, attended: Tensor) -> Tensor:
+        return self.select(attended)
+
+    def place(self, computed: Tensor, states: Tensor) -> Tensor:
+        batch, length, _ = states.shape
+        nothing = computed.new_zeros(batch * length, computed.shape[-1])
+        return nothing.index_copy(0, self.positions, computed[0]).unflatten(0, (batch, length))
+
+
+def _forward(layer: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *args: Any, **given: Any) -> Any:
+    """The layer's forward, for what is read of it."""
+    if layer.scored is None:
+        return layer.spared(layer, hidden_states, attention_mask, FirstToken())
+    positions = layer.scored.positions
+    if positions is None:
+        return type(layer).forward(layer, hidden_states, attention_mask, *args, **given)
+    return layer.spared(layer, hidden_states, attention_mask, Positions(positions))
+
+
+def _of_bert(layer: Any, states: Tensor, mask: Tensor | None, read: Read) -> Tensor:
+    """BERT's layer: attention and a residual, a hidden layer and a residual, a norm behind each."""
+    attention, chosen = layer.attention.self, read.select(states)
+    maps = attention.query, attention.key, attention.value
+    attended = layer.attention.output(_attend(attention, maps, states, chosen, mask, read), chosen)
+    return read.place(layer.feed_forward_chunk(attended), states)
+
+
+def _of_distilbert(layer: Any, states: Tensor, mask: Tensor | None, read: Read) -> Tensor:
+    """DistilBERT's layer, which has other names for the same."""
+    attention, chosen = layer.attention, read.select(states)
+    maps = attention.q_lin, attention.k_lin, attention.v_lin
+    attended = attention.out_lin(_attend(attention, maps, states, chosen, mask, read))
+    attended = layer.sa_layer_norm(attended + chosen)
+    return read.place(layer.output_layer_norm(layer.ffn(attended) + attended), states)
+
+
+def _attend(
+    attention: Any, maps: tuple[nn.Module, ...], states: Tensor, chosen: Tensor, mask: Tensor | None, read: Read
+) -> Tensor:
+    """What the chosen tokens find in all; `maps` make queries, keys and values."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    query, key, value = maps
+    made = read.queries(query(chosen), states), key(states), value(states)
+    width = attention.attention_head_size
+    attended, _ = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation](
+        attention,
+        *(part.unflatten(-1, (-1, width)).transpose(1, 2) for part in made),
+        None if mask is None else read.mask(mask),
+        dropout=attention.dropout.p if attention.training else 0.0,
+        scaling=attention.scaling,
+    )
+    return read.attended(attended.flatten(2))
+
+
+KINDS = {
+    ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"): _of_bert,
+    ("attention.q_lin", "attention.k_lin", "attention.v_lin", "sa_layer_norm", "ffn"): _of_distilbert,
+}
+"""Parts that a layer has -> how it computes. Whether it really does is tried."""
+
+OF_ALL = ("attention.self.key.", "attention.self.value.", "attention.k_lin.", "attention.v_lin.")
+
+
+def _trial_inputs(config: Any, *, masked: bool) -> dict[str, Tensor]:
+    """A long text beside a short one."""
+    pad = getattr(config, "pad_token_id", None) or 0
+    ids = torch.arange(18).view(2, 9).remainder(config.vocab_size - 1)
+    ids[ids == pad] = config.vocab_size - 1
+    mask = torch.ones_like(ids)
+    ids[0, 4:], mask[0, 4:] = pad, 0
+    scored = {"scored_positions": torch.tensor([2, 9, 13, 17])} if masked else {}
+    return {"input_ids": ids, "attention_mask": mask, **scored}
+
+
+def _reads_first_tokens(module: nn.Module, layer: nn.Module, inputs: dict[str, Tensor]) -> bool:
+    """Whether the logits depend on the first tokens' states behind the layer, and on no others."""
+    seen: list[Tensor] = []
+
+    def watched(part: nn.Module, args: Any, output: Tensor) -> Tensor:
+        seen.append(output.detach().requires_grad_())
+        return seen[-1]
+
+    handle = layer.register_forward_hook(watched)
+    try:
+        with torch.enable_grad():
+            logits = module(**inputs)["logits"]
+            scores = logits.float() * torch.linspace(0.5, 1, logits.numel(), device=logits.device).view_as(logits)
+            (gradient,) = torch.autograd.grad(scores.sum(), seen)  # fails where the layer is used more than once
+    finally:
+        handle.remove()
+    read = gradient.abs().sum(dim=(0, 2))
+    return bool(read[0] > 0 and not read[1:].any())
+
+
+@torch.no_grad()
+def _gives_the_same(
+    module: nn.Module, layer: Any, compute: Any, scored: ScoredPositions | None, inputs: dict[str, Tensor]
+) -> bool:
+    """Let the layer be spared, and see whether what is read of it is what it was."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda part, args, output: seen.append(output))
+    try:
+        module(**inputs)
+        layer.scored, layer.spared = scored, compute
+        layer.forward = types.MethodType(_forward, layer)
+        module(**inputs)
+    finally:
+        handle.remove()
+    if len(seen) != 2:
+        return False
+    whole, alone = seen
+    read = FirstToken() if scored is None else Positions(inputs["scored_positions"])
+    whole, alone = read.select(whole), read.select(alone)
+    return torch.allclose(alone, whole, atol=TOLERANCE * float(whole.abs().max()), rtol=0)
