@@ -47,7 +47,8 @@ def launch(config: str, directory: Path) -> subprocess.CompletedProcess[str]:
     script = directory / "start.py"
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(FOLDER / f"{config}.yaml")]
-    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    told = ("CUDA_VISIBLE_DEVICES", "DS_ACCELERATOR")  # the latter by a test that trained in this process
+    environment = {name: value for name, value in os.environ.items() if name not in told}
     environment["OMP_NUM_THREADS"] = "1"
     return subprocess.run([*command, str(script)], capture_output=True, text=True, env=environment, timeout=250)
 
