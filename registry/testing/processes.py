@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,9 @@ def _work(rank: int, spec: ModelSpec, path: str, folder: str) -> None:
         except Exception as error:
             problems.append(f"{kind}: {type(error).__name__}: {' '.join(str(error).split())}")
     (Path(folder) / f"{rank}.json").write_text(json.dumps(problems), encoding="utf-8")
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # all is written; gloo's threads may abort an interpreter that ends while its partner does
 
 
 def _compare(bench: Bench, rank: int) -> list[str]:
