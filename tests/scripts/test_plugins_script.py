@@ -129,7 +129,7 @@ def test_new_writes_a_package_whose_object_is_registered(kind: str, tmp_path: Pa
         f"my_own_{kind}.py",
         f"test_my_own_{kind}.py",
     }
-    assert f'My-Own = "my_own_{kind}:my_own"' in (folder / "pyproject.toml").read_text()
+    assert f'"My-Own" = "my_own_{kind}:my_own"' in (folder / "pyproject.toml").read_text()
     assert not list(folder.rglob("*$*"))
     again = run("new", kind, "My-Own", "--directory", str(tmp_path))
     assert again.stderr.endswith("is there already\n")
