@@ -53,7 +53,7 @@ def main(
     asked = {"name": name, "task": task, "file": file, "data_dir": place, "engine": loaded.engine}
     results = {"run": str(loaded.directory.path), **asked, "rows": len(rows), "seconds": seconds, **metrics}
     show(results, metrics)
-    write(results, Path(output) if output else loaded.directory.evaluations / f"{name}.json")
+    write(results, Path(output) if output else None, loaded.directory.evaluations / f"{name}.json")
     if report:
         from registry.reports import write_report
 
@@ -98,12 +98,13 @@ def show(results: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     Screen(shown=True).summary(f"{results['name']}: {results['rows']:,} rows", plain)
 
 
-def write(results: Mapping[str, Any], path: Path) -> None:
-    """Write the results as JSON."""
-    from registry.run_directory import indented, written_out
+def write(results: Mapping[str, Any], output: Path | None, usual: Path) -> None:
+    """Write the results as JSON: where a person says, through links of theirs, else into the run, through none."""
+    from registry.run_directory import indented, written, written_out
 
+    path = output or usual
     try:
-        with written_out(path) as file:
+        with written_out(path) if output else written(path) as file:
             file.write(indented(results))
     except OSError as error:
         raise ValueError(f"{path}: cannot be written ({error.strerror})") from None

@@ -71,13 +71,20 @@ def partners() -> Iterator[None]:
     """Whatever ends one process of a run ends all, and the first process says in one line what it was.
 
     Raises:
-        ValueError: memory ran out here, --deterministic asks for what there is not, or another process has ended.
+        ValueError: memory ran out here, a file cannot be used, --deterministic asks for what there is not, or another
+            process has ended.
     """
     try:
         yield
     except ValueError as error:
         _tell(str(error))
         raise
+    except OSError as error:
+        if error.filename is None:
+            raise
+        said = f"{error.filename}: {error.strerror}"
+        _tell(said)
+        raise ValueError(said) from error
     except (RuntimeError, MemoryError) as error:
         reason = _for_people(error)
         if reason is not None:

@@ -83,3 +83,11 @@ def test_the_plugin_file_is_the_callers_never_the_runs(own: Compared, evaluate: 
     assert score(own, evaluate).elsewhere["sst2"]["validation"]["plugin_file"] is None
     scored = score(own, evaluate, data="/other", plugin_file="mine.py")
     assert scored.elsewhere["sst2"]["validation"]["plugin_file"] == "mine.py"
+
+
+def test_a_strangers_run_does_not_choose_what_is_written_to(own: Compared, evaluate: list[str], tmp_path: Path) -> None:
+    (tmp_path / "far").write_text('{"calls": 7}')
+    own.run.directory.evaluations.mkdir(exist_ok=True)
+    (own.run.directory.evaluations / "on-sst2.json").symlink_to(tmp_path / "far")
+    score(own, evaluate)
+    assert (tmp_path / "far").read_text() == '{"calls": 7}'

@@ -150,6 +150,20 @@ def test_a_file_never_takes_the_place_of_the_runs_own_split(run, tmp_path):
     assert (found["rows"], found["file"]) == (2, str(tmp_path / "validation.csv"))
 
 
+def test_a_run_does_not_choose_what_is_written_to_but_a_person_does(run, tmp_path):
+    (tmp_path / "far").write_text("untouched")
+    own, link = run / "evaluations" / "validation.json", tmp_path / "link.json"
+    own.parent.mkdir(exist_ok=True)
+    own.unlink(missing_ok=True)
+    own.symlink_to(tmp_path / "far")
+    link.symlink_to(tmp_path / "mine")
+    assert run_evaluate(run).exit_code == 0
+    assert not own.is_symlink()
+    assert (tmp_path / "far").read_text() == "untouched"
+    assert run_evaluate(run, "--output", link).exit_code == 0
+    assert read_json(tmp_path / "mine") == {**read_json(own), "seconds": read_json(tmp_path / "mine")["seconds"]}
+
+
 def test_ragged_rows_of_a_file_are_left_out_where_that_is_asked(run, tmp_path):
     (tmp_path / "ragged.csv").write_text("text,label\na good film,positive\nbad soup,negative,really\ndull,negative\n")
     refused = run_evaluate(run, "--file", tmp_path / "ragged.csv")
