@@ -17,7 +17,6 @@ import glob
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -26,7 +25,7 @@ from typing import Any
 
 from registry.grid_values import Entry, checked_entries, checked_numbers, checked_options, listed
 from registry.resolving import suggestion
-from registry.run_directory import file_digest
+from registry.run_directory import file_digest, file_name
 
 AXES = ("tasks", "models", "variants", "fractions", "seeds")
 KEYS = (*AXES, "options", "evaluate_on", "title", "note")
@@ -87,7 +86,7 @@ class Cell:
             given["files"] = files
         digest = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:6]
         parts = [str(value) for value in self.labels.values() if value not in ("", None)]
-        return re.sub(r"[^\w.-]+", "-", "-".join([*parts, digest])).strip("-.")
+        return file_name("-".join([*parts, digest]))
 
     @property
     def title(self) -> str:

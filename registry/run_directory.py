@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -211,6 +212,11 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_name(text: str) -> str:
+    """A name for files and directories, made of what people call a thing."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")
 
 
 def file_digest(path: Path) -> str:

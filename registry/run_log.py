@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from registry.run_directory import written
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
-    from torch import nn
+    from torch import Tensor, nn
     from torch.utils.tensorboard import SummaryWriter
 
 
@@ -51,13 +51,11 @@ class RunLog:
         for tracker in self.trackers:
             tracker.log({f"{split}/{name}": value for name, value in numbers.items()}, step=update)
 
-    def write_histograms(self, update: int, module: nn.Module) -> None:
-        """The distribution of every trainable weight that this process holds."""
+    def write_histograms(self, update: int, module: nn.Module, piece: Callable[[Tensor], Tensor]) -> None:
+        """The distribution of every trainable weight, of the piece of it that this process holds."""
         for name, weight in module.named_parameters():
-            held = weight.detach()
-            held = held.to_local() if hasattr(held, "to_local") else held  # FSDP's piece
-            if weight.requires_grad and held.numel():
-                self.writer("train").add_histogram(f"weights/{name}", held.float(), update)
+            if weight.requires_grad and piece(weight).numel():
+                self.writer("train").add_histogram(f"weights/{name}", piece(weight).float(), update)
 
     def writer(self, split: str) -> SummaryWriter:
         """The TensorBoard writer of a split: one directory each, so that curves of one name overlay."""

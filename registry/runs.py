@@ -171,9 +171,10 @@ def load_run(
     else:
         device = checked_device(device)
         model = load_model(files, record, spec).to(device).eval()
-        if not resolve(record.options, {}, {}).options.kernels.whole_last_layer:
-            spec.spare_last_layer(model)
-    return Run(directory, record, task, spec, tokenizer, model, device, engine, precision, batch_tokens)
+    run = Run(directory, record, task, spec, tokenizer, model, device, engine, precision, batch_tokens)
+    if engine == "torch" and not run.options.kernels.whole_last_layer:
+        spec.spare_last_layer(model)
+    return run
 
 
 def read_record(directory: RunDirectory) -> Record:

@@ -67,10 +67,12 @@ def test_histograms_of_trainable_weights_alone(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from torch import nn
 
+    from registry.training.fsdp import piece
+
     module = nn.Linear(3, 2)
     module.bias.requires_grad_(False)
     log = RunLog(tmp_path)
-    log.write_histograms(4, module)
+    log.write_histograms(4, module, piece)
     log.close()
     found = EventAccumulator(str(tmp_path / "tensorboard" / "train"))
     found.Reload()

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from registry.models.layers import find_backbone, layer_stacks
 from registry.models.scored_positions import ScoredPositions
-
-TOLERANCE = 1e-4
+from registry.models.trials import agree, in_eval, two_texts
 
 
 def spare_last_layer(module: nn.Module) -> bool:
@@ -36,19 +36,17 @@ def spare_last_layer(module: nn.Module) -> bool:
         return False
     owners = [getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values()]
     scored = next((owner for owner in owners if isinstance(owner, ScoredPositions)), None)
-    training = {part: part.training for part in module.modules()}
     try:
-        module.eval()
+        inputs = two_texts(config, longest=9, shortest=4)
+        if scored is not None:
+            inputs["scored_positions"] = torch.tensor([2, 9, 13, 17])
         device = next(module.parameters()).device
-        inputs = {name: values.to(device) for name, values in _trial_inputs(config, masked=scored is not None).items()}
-        exact = (scored is not None or _reads_first_tokens(module, layer, inputs)) and _gives_the_same(
-            module, layer, compute, scored, inputs
-        )
+        inputs = {name: values.to(device) for name, values in inputs.items()}
+        with in_eval(module):
+            read = scored is not None or _reads_first_tokens(module, layer, inputs)
+            exact = read and _gives_the_same(module, layer, compute, scored, inputs)
     except Exception:  # an architecture that takes other arguments, or other masks: it keeps its layer
         exact = False
-    finally:
-        for part, mode in training.items():
-            part.training = mode
     if not exact:
         for name in ("forward", "scored", "spared"):
             vars(layer).pop(name, None)
@@ -68,36 +66,27 @@ class Read(Protocol):
     def select(self, states: Tensor) -> Tensor:
         """(batch, length, width) -> the states that are read, in some shape of three dimensions."""
 
-    def queries(self, chosen: Tensor, states: Tensor) -> Tensor:
-        """Queries of what `select` gave -> (batch, queries, width), as attention takes them."""
+    def place(self, chosen: Tensor, states: Tensor) -> Tensor:
+        """What `select` gives of `states`, or was made of it -> where attention takes it for queries, and the head."""
 
-    def mask(self, mask: Tensor) -> Tensor:
+    def rows(self, mask: Tensor) -> Tensor:
         """(batch, 1, length, length) -> the rows of these queries."""
-
-    def attended(self, attended: Tensor) -> Tensor:
-        """What attention gave for `queries` -> the shape of `select`."""
-
-    def place(self, computed: Tensor, states: Tensor) -> Tensor:
-        """States in the shape of `select` -> where the head finds them."""
 
 
 class FirstToken:
     """The first token of each text; nothing else is there any more."""
 
     def select(self, states: Tensor) -> Tensor:
+        """(batch, 1, width)."""
         return states[:, :1]
 
-    def queries(self, chosen: Tensor, states: Tensor) -> Tensor:
+    def place(self, chosen: Tensor, states: Tensor) -> Tensor:
+        """As it is."""
         return chosen
 
-    def mask(self, mask: Tensor) -> Tensor:
+    def rows(self, mask: Tensor) -> Tensor:
+        """(batch, 1, 1, length)."""
         return mask[:, :, :1]
-
-    def attended(self, attended: Tensor) -> Tensor:
-        return attended
-
-    def place(self, computed: Tensor, states: Tensor) -> Tensor:
-        return computed
 
 
 class Positions:
@@ -107,21 +96,18 @@ class Positions:
         self.positions = positions
 
     def select(self, states: Tensor) -> Tensor:
+        """(1, positions, width)."""
         return states.flatten(0, 1).index_select(0, self.positions).unsqueeze(0)
 
-    def queries(self, chosen: Tensor, states: Tensor) -> Tensor:
-        return self.place(chosen, states)
-
-    def mask(self, mask: Tensor) -> Tensor:
-        return mask
-
-    def attended(self, attended: Tensor) -> Tensor:
-        return self.select(attended)
-
-    def place(self, computed: Tensor, states: Tensor) -> Tensor:
+    def place(self, chosen: Tensor, states: Tensor) -> Tensor:
+        """(batch, length, width)."""
         batch, length, _ = states.shape
-        nothing = computed.new_zeros(batch * length, computed.shape[-1])
-        return nothing.index_copy(0, self.positions, computed[0]).unflatten(0, (batch, length))
+        nothing = chosen.new_zeros(batch * length, chosen.shape[-1])
+        return nothing.index_copy(0, self.positions, chosen[0]).unflatten(0, (batch, length))
+
+    def rows(self, mask: Tensor) -> Tensor:
+        """All of them."""
+        return mask
 
 
 def _forward(layer: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *args: Any, **given: Any) -> Any:
@@ -155,19 +141,17 @@ def _attend(
     attention: Any, maps: tuple[nn.Module, ...], states: Tensor, chosen: Tensor, mask: Tensor | None, read: Read
 ) -> Tensor:
     """What the chosen tokens find in all; `maps` make queries, keys and values."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
     query, key, value = maps
-    made = read.queries(query(chosen), states), key(states), value(states)
+    made = read.place(query(chosen), states), key(states), value(states)
     width = attention.attention_head_size
     attended, _ = ALL_ATTENTION_FUNCTIONS[attention.config._attn_implementation](
         attention,
         *(part.unflatten(-1, (-1, width)).transpose(1, 2) for part in made),
-        None if mask is None else read.mask(mask),
+        None if mask is None else read.rows(mask),
         dropout=attention.dropout.p if attention.training else 0.0,
         scaling=attention.scaling,
     )
-    return read.attended(attended.flatten(2))
+    return read.select(attended.flatten(2))
 
 
 KINDS = {
@@ -177,17 +161,6 @@ KINDS = {
 """Parts that a layer has -> how it computes. Whether it really does is tried."""
 
 OF_ALL = ("attention.self.key.", "attention.self.value.", "attention.k_lin.", "attention.v_lin.")
-
-
-def _trial_inputs(config: Any, *, masked: bool) -> dict[str, Tensor]:
-    """A long text beside a short one."""
-    pad = getattr(config, "pad_token_id", None) or 0
-    ids = torch.arange(18).view(2, 9).remainder(config.vocab_size - 1)
-    ids[ids == pad] = config.vocab_size - 1
-    mask = torch.ones_like(ids)
-    ids[0, 4:], mask[0, 4:] = pad, 0
-    scored = {"scored_positions": torch.tensor([2, 9, 13, 17])} if masked else {}
-    return {"input_ids": ids, "attention_mask": mask, **scored}
 
 
 def _reads_first_tokens(module: nn.Module, layer: nn.Module, inputs: dict[str, Tensor]) -> bool:
@@ -228,5 +201,4 @@ def _gives_the_same(
         return False
     whole, alone = seen
     read = FirstToken() if scored is None else Positions(inputs["scored_positions"])
-    whole, alone = read.select(whole), read.select(alone)
-    return torch.allclose(alone, whole, atol=TOLERANCE * float(whole.abs().max()), rtol=0)
+    return agree(read.select(alone), read.select(whole))

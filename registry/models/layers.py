@@ -29,11 +29,12 @@ def layer_map(module: nn.Module) -> dict[str, int]:
         next((depth for path, depth in layers.items() if name.startswith(path + ".")), None)
         for name, _ in backbone.named_parameters()
     ]
+    end = max((place for place, depth in enumerate(inside) if depth), default=0)
     latest = 0
     for place, (name, parameter) in enumerate(backbone.named_parameters()):
         depth = inside[place]
         latest = max(latest, depth or 0)
-        behind = latest if any(inside[place:]) else head
+        behind = latest if place < end else head
         depths[id(parameter)] = _outside(name, backbone, layers, latest, behind) if depth is None else depth
     return {name: depths.get(id(parameter), head) for name, parameter in module.named_parameters()}
 

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from registry.models.layers import find_backbone, layer_stacks
+from registry.models.trials import agree, in_eval, two_texts
 
 PACKED_SDPA = "packed_sdpa"
 """Name of `attend` among transformers' attention functions."""
 
 POSITIONS, BOUNDARIES = "packed_positions", "packed_boundaries"
-TOLERANCE = 1e-4
 
 
 def pack_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def is_exact(module: nn.Module) -> bool:
         expected, found = _trial_states(module)
     except Exception:
         return False
-    return torch.allclose(found, expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0)
+    return agree(found, expected)
 
 
 def _trial_states(module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -90,24 +90,16 @@ def _trial_states(module: nn.Module) -> tuple[Tensor, Tensor]:
     _, backbone = find_backbone(module)
     config: Any = backbone.config
     longest = min(80, getattr(config, "max_position_embeddings", 80) - 8)
-    pad = getattr(config, "pad_token_id", None) or 0
-    ids = torch.arange(2 * longest).view(2, -1).remainder(config.vocab_size - 1)
-    ids[ids == pad] = config.vocab_size - 1
-    mask = torch.ones_like(ids)
-    ids[0, 5:], mask[0, 5:] = pad, 0
-    padded = {"input_ids": ids, "attention_mask": mask}
+    padded = two_texts(config, longest=longest, shortest=5)
     states: list[Tensor] = []
     handle = backbone.register_forward_hook(lambda part, args, outputs: states.append(outputs["last_hidden_state"]))
-    training = {part: part.training for part in module.modules()}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_eval(module):
             for inputs in (padded, pack_inputs(padded)):
-                module.eval()(**inputs)
+                module(**inputs)
     finally:
         handle.remove()
-        for part, mode in training.items():
-            part.training = mode
-    expected, found = (state[mask.bool()] for state in states)
+    expected, found = (state[padded["attention_mask"].bool()] for state in states)
     return expected, found
 
 

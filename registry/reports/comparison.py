@@ -177,7 +177,7 @@ def labelled(runs: Sequence[RunRecord]) -> list[Compared]:
     seen = [tuple(label.values()) for label in labels]
     for label, values, run in zip(labels, seen, runs, strict=True):
         if seen.count(values) > 1:  # the same training twice is no second seed
-            label["variant"] = ", ".join(filter(None, (label["variant"], run.directory.path.name)))
+            label["variant"] = ", ".join(filter(None, (label["variant"], str(run.directory.path))))
     return [Compared(run, label) for run, label in zip(runs, labels, strict=True)]
 
 

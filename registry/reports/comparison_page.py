@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from registry.reports.comparison_epochs import epoch_tables, mean_curve
 from registry.reports.comparison_table import LEGEND, build_rows, markdown_table, to_csv, to_latex, to_markdown
 from registry.reports.page import write_page
 from registry.reports.split_report import Chart
+from registry.run_directory import file_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
     charts = []
     for task in comparison.tasks:
         for name, title, figure in plots(comparison, task):
-            path = output / "plots" / re.sub(r"[^\w.-]+", "-", f"{task}-{name}")
+            path = output / "plots" / file_name(f"{task}-{name}")
             path.parent.mkdir(exist_ok=True)
             drawing.save(figure, path)
             charts.append(Chart(f"{task}: {title}", drawing.inline_svg(figure, f"{task}: {title}")))

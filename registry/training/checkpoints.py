@@ -17,7 +17,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from registry.run_directory import file_digest, flush, read_json
+from registry.run_directory import file_digest, flush
 from registry.training.control import Control
 
 MANIFEST = "manifest.json"
@@ -104,8 +104,7 @@ def damage(checkpoint: Path) -> str | None:
         ValueError: the disk does not say; taken for damaged, a checkpoint would go.
     """
     try:
-        (checkpoint / MANIFEST).open("rb").close()
-        files = read_json(checkpoint / MANIFEST)["files"]
+        files = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
         for name, expected in files.items():
             path = checkpoint / name
             if not path.is_file():

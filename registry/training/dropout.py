@@ -29,6 +29,14 @@ def replace_dropout(module: nn.Module) -> None:
     ALL_ATTENTION_FUNCTIONS.register("sdpa", attend)
 
 
+def dropouts(module: nn.Module) -> list[float]:
+    """Every probability of a dropout layer, adapters' apart, in order."""
+    parts = [part for name, part in module.named_modules() if ".lora_" not in name]
+    layers = {part.p for part in parts if isinstance(part, nn.Dropout)}
+    values = (value for part in parts for name, value in vars(part).items() if "dropout" in name)  # BART's, OPT's
+    return sorted(layers | {value for value in values if isinstance(value, float) and value})
+
+
 class Dropout(nn.Dropout):
     """Dropout of any shape."""
 

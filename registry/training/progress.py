@@ -212,7 +212,7 @@ class Progress:
         trained = self.window.metrics(self.setup.control.gather(self.window.take_reduced()))
         self.write("train", {name: value for name, value in trained.items() if name != "loss"})
         if self.log is not None and self.job.options.logging.histograms:
-            self.log.write_histograms(self.state.update, self.setup.module)
+            self.log.write_histograms(self.state.update, self.setup.module, piece)
         patience = self.job.options.evaluation.patience
         is_best = "validation" in scores and self.selection.record(self.state, scores["validation"], patience)
         for split, metrics in scores.items():

@@ -15,10 +15,15 @@ from torch.nn import functional as F
 from registry.heads import IGNORE, MASKED_LM, SEQUENCE_CLASSIFICATION, Head
 from registry.options import Recipe
 from registry.tasks.base import Batch, Task
+from registry.training.dropout import dropouts
 from registry.training.objectives import Objective, forward, task_loss
+from registry.training.trial import outputs_of_one
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from registry.training.assembly import Job
+    from registry.training.setup import Setup
 
 
 def build_objective(task: Task, head: Head, recipe: Recipe, *, wants_labels: bool) -> Objective:
@@ -112,3 +117,39 @@ def supervised_contrast(pooled: Tensor, labels: Tensor, temperature: float) -> T
     fellows = others & (labels.unsqueeze(0) == labels.unsqueeze(1)) & known.unsqueeze(1)
     chosen = torch.where(fellows, log_probability, 0.0).sum(dim=1)
     return -(chosen / fellows.sum(dim=1).clamp(min=1)).sum()
+
+
+def check_recipe(job: Job, setup: Setup) -> None:
+    """ValueError where a recipe that was asked for would do nothing."""
+    if job.options.recipe.contrastive:
+        _check_contrastive(job, setup)
+    if job.options.recipe.r_drop and not any(dropouts(setup.module)):
+        raise ValueError(
+            f"--r-drop compares two passes under dropout, and {job.choice.model_name} has none here; leave it out, or "
+            "give the model dropout (--model-option)"
+        )
+
+
+def _check_contrastive(job: Job, setup: Setup) -> None:
+    size = job.options.optimization.micro_batch_size
+    if size == "auto":
+        raise ValueError(
+            "--contrastive contrasts the texts of a forward pass, and --micro-batch-size auto may change how many they "
+            "are; give a number"
+        )
+    if setup.updates.micro_batch_size == 1:
+        raise ValueError(
+            "--contrastive contrasts the texts of a forward pass, which has one here; give a larger --micro-batch-size "
+            "or --batch-size"
+        )
+    pooled = outputs_of_one(job, setup).get("pooled")
+    if pooled is not None and not pooled.requires_grad:
+        raise ValueError(
+            f"--contrastive: --freeze {job.options.optimization.freeze} leaves nothing to train below the pooled "
+            "vector; leave one of them out"
+        )
+    if pooled is None:
+        raise ValueError(
+            f"--contrastive: {job.choice.model_name} gives no pooled vector with this head; "
+            "a transformer does with --model-option pooling=mean"
+        )

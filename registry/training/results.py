@@ -224,7 +224,7 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
             prediction = next(decoded.pop(key) for key in keys if key in decoded)
             rest = {name: value for name, value in decoded.items() if name not in given}
             line = {**given, **rest, "label": labels[index], "prediction": prediction}
-            if isinstance(line.get("scores"), dict) and isinstance(labels[index], str | None):
+            if "scores" in line and job.head.problem == "single_label":
                 line["scores"] = _highest(line["scores"], labels[index])
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from registry.options import Options, fields
-from registry.run_directory import FINISHED, PROFILE, RunDirectory, read_json
+from registry.run_directory import FINISHED, PROFILE, RunDirectory, file_name, read_json
 from registry.training.lock import LOCK
 from registry.training.resuming import check_options, interval
 
@@ -70,7 +69,7 @@ def choose_directory(
         output_dir = str(_run_of(Path(resume), output_dir))
     if output_dir is not None:
         return _explicit_directory(RunDirectory(Path(output_dir)), overwrite, resume)
-    stem = f"{_safe(task)}-{_safe(Path(model.rstrip('/')).name or model)}"
+    stem = f"{file_name(task) or 'run'}-{file_name(Path(model.rstrip('/')).name or model) or 'run'}"
     numbered: dict[int, RunDirectory] = {}
     for path in root.glob(f"{stem}-*"):
         number = path.name.removeprefix(f"{stem}-")
@@ -121,7 +120,3 @@ def _continues(directory: RunDirectory, options: Mapping[str, Any], affecting: I
     # JSON turns tuples into lists; compare what would be written.
     wanted = json.loads(json.dumps(dict(options)))
     return record.get("status") != FINISHED and all(recorded.get(name) == wanted.get(name) for name in affecting)
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

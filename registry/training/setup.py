@@ -26,9 +26,8 @@ from registry.training.optimizers import build_optimizer
 from registry.training.param_groups import build_param_groups, describe_groups
 from registry.training.plan import UpdatePlan
 from registry.training.precision import Precision
-from registry.training.recipes import build_objective
+from registry.training.recipes import build_objective, check_recipe
 from registry.training.schedules import build_schedule, warmup_updates
-from registry.training.trial import check_recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -11,6 +11,7 @@ from typing import Any
 
 from registry.inference import to_device
 from registry.training.assembly import Job
+from registry.training.dropout import dropouts
 from registry.training.engines import describe_engine, micro_step, numbers
 from registry.training.frozen import reuses_pooled
 from registry.training.kernels import describe_attention
@@ -18,7 +19,6 @@ from registry.training.plan import padding_share
 from registry.training.processor import describe_threads
 from registry.training.run_choice import destination
 from registry.training.setup import Setup
-from registry.training.trial import dropouts
 
 SHOWN_OPTIONS = (
     *("learning_rate", "batch_size", "epochs", "warmup", "schedule", "weight_decay", "layer_decay"),

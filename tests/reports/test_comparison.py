@@ -200,7 +200,10 @@ def test_the_same_training_twice_is_no_second_seed(tmp_path: Path) -> None:
         read_run(write_run(tmp_path / name, rows=20, seed=seed)) for name, seed in (("a", 1), ("again", 1), ("b", 2))
     ]
     groups = compare(labelled(runs)).groups
-    assert [(group.labels["variant"], len(group.runs)) for group in groups] == [("a", 1), ("again", 1), ("", 1)]
+    assert [(group.labels["variant"], len(group.runs)) for group in groups] == [
+        *((str(tmp_path / name), 1) for name in ("a", "again")),
+        ("", 1),
+    ]
 
 
 def test_a_task_with_a_slash_in_its_name_has_plots(tmp_path: Path) -> None:

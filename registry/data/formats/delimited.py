@@ -76,7 +76,6 @@ def read_header(path: Path, rows: Iterator[Row]) -> list[str]:
     for number, cells in rows:
         if not cells or (number == 1 and _SEPARATOR_LINE.match(cells[0])):
             continue
-        cells = [cells[0].lstrip("\ufeff"), *cells[1:]]  # utf-16-le and -be leave the byte-order mark there
         names = [cell.strip() or f"column {place}" for place, cell in enumerate(cells, 1)]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:

@@ -17,6 +17,8 @@ from typing import IO, Any
 
 from registry.data.source import FileFormat
 
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 
 def _open_zip(path: Path) -> IO[bytes]:
     archive = zipfile.ZipFile(path)
@@ -64,8 +66,11 @@ def open_text(path: Path, format: FileFormat, newline: str | None = None) -> Ite
     codec = "utf-8-sig" if codec == "utf-8" else codec
     undecodable = "replace" if format.drop_invalid else "strict"
     try:
-        with _open_bytes(path) as raw, io.TextIOWrapper(raw, codec, undecodable, newline) as text:
-            yield text
+        with _open_bytes(path) as raw:
+            if codec in ("utf-16-le", "utf-16-be") and raw.peek(2)[:2] in UTF16_MARKS:  # type: ignore[attr-defined]
+                codec = "utf-16"  # which takes the mark for what it is
+            with io.TextIOWrapper(raw, codec, undecodable, newline) as text:
+                yield text
     except UnicodeError:
         raise ValueError(_wrong_encoding(path, format.encoding)) from None
     except (OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
@@ -95,7 +100,7 @@ def _wrong_encoding(path: Path, encoding: str) -> str:
     # A second, slower pass finds the line: the decoder works on blocks and knows none.
     with _open_bytes(path) as raw:
         for number, line in enumerate(raw, 1):
-            if number == 1 and line[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            if number == 1 and line[:2] in UTF16_MARKS:
                 return f"{path}, line 1: not {encoding} but utf-16; say --encoding utf-16"
             try:
                 line.decode(encoding)

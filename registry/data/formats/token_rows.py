@@ -66,9 +66,8 @@ def _parse(path: Path, line: int, cell: str) -> list[str | None]:
         except (ValueError, SyntaxError):
             continue
         if isinstance(found, list):
-            if parse is ast.literal_eval and _strings(cell) > len(
-                found
-            ):  # Python joins strings that stand side by side
+            joined = parse is ast.literal_eval and _strings(cell) > len(found)  # as Python does where no comma stands
+            if joined:
                 missing = "its items have no commas between them, as numpy prints arrays"
                 raise ValueError(f"{path}, line {line}: {cell[:40]!r}: {missing}; write lists, or JSON lines")
             return [item if item is None else str(item) for item in found]
