@@ -108,6 +108,7 @@ def build_app(
         serving.warming = asyncio.gather(*(service.warm_up() for service in serving.services.values()))
         yield
         serving.warming.cancel()
+        await asyncio.gather(serving.warming, return_exceptions=True)
         await asyncio.to_thread(serving.close)
 
     app = FastAPIOffline(
