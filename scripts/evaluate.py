@@ -7,6 +7,7 @@ python scripts/evaluate.py runs/sst2-roberta-base-1 --file reviews.csv --text-co
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,11 +80,14 @@ def rows_of(
 
 def metrics_of(run: Run, rows: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of the rows, encoded through the token cache."""
+    from registry.reports.terminal import counting
     from registry.scoring import score
     from registry.training.assembly import Encoding
 
     encode = Encoding(run.task, run.record.head, run.tokenizer, run.record.limits, options["num_workers"] or 0)
-    return score(run, encode(rows))
+    encoded = encode(rows)
+    with counting(sys.stderr.isatty(), len(encoded)) as on_batch:
+        return score(run, encoded, on_batch)
 
 
 def show(results: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:

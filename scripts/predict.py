@@ -8,9 +8,8 @@ python scripts/predict.py runs/sst2-roberta-base-1                 # type texts,
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +40,7 @@ def main(
     RUN is a run directory, or what scripts/export.py made of one (with --engine onnx).
     """
     from registry.prediction import predict_rows, to_line, write_lines
+    from registry.reports.terminal import counting
 
     if (texts or pairs) and file:
         raise ValueError("--text and --file exclude each other; give one of them")
@@ -80,18 +80,6 @@ def converse(run: Run) -> None:
     for line in sys.stdin:
         if line.strip():
             click.echo(to_line(run.predict([readable(line.rstrip("\r\n"))])[0]))
-
-
-@contextlib.contextmanager
-def counting(shown: bool) -> Iterator[Callable[[int], None]]:
-    """How many rows are done, how many a second, on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,} rows, {task.speed:,.0f} a second"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        rows = bar.add_task("", total=None)
-        yield lambda count: bar.advance(rows, count)
 
 
 if __name__ == "__main__":

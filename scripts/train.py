@@ -126,7 +126,7 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
     grad_norm = None
 
     if progress.goes_on:
-        reuse_pooled(job, setup, progress.display.line, progress.asked_to_stop)
+        reuse_pooled(job, setup, progress.display, progress.asked_to_stop)
     progress.before_first_update()
     for update in setup.updates.between(progress.state.update, setup.total_updates):
         if progress.state.stopped_early:

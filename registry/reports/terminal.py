@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from registry.run_log import flat_numbers
+
+EVERY = 10.0
+"""Seconds between lines where the output is no terminal."""
 
 
 class Screen:
@@ -42,14 +55,14 @@ class Screen:
         """Show the bar; where the output is no terminal, a line every now and then instead."""
         if self.console.is_terminal and not self.console.quiet:
             columns = (
-                TextColumn("training"),
+                TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[values]}"),
             )
             self._progress = Progress(*columns, console=self.console)
-            self._bar = self._progress.add_task("", total=total, completed=done, values="")
+            self._bar = self._progress.add_task("training", total=total, completed=done, values="")
             self._progress.start()
 
     def update(self, done: int, total: int, values: Mapping[str, float]) -> None:
@@ -57,9 +70,27 @@ class Screen:
         text = "  ".join(f"{name} {short(value)}" for name, value in values.items())
         if self._progress is not None:
             self._progress.update(self._bar, completed=done, values=text)
-        elif time.monotonic() - self._last_line > 10 or done == total:
+        elif time.monotonic() - self._last_line > EVERY or done == total:
             self._last_line = time.monotonic()
             self.line(f"update {done}/{total}  {text}")
+
+    def counter(self, what: str, total: int) -> Callable[[int], None]:
+        """To be told after every batch of a pass that trains nothing how many of its `total` rows it had."""
+        bar = self._progress.add_task(what, total=total, values="rows") if self._progress is not None else None
+        began, done = time.monotonic(), 0
+
+        def count(rows: int) -> None:
+            nonlocal done
+            done = min(done + rows, total)
+            if self._progress is not None and bar is not None:
+                self._progress.update(bar, completed=done)
+                if done == total:
+                    self._progress.remove_task(bar)
+            elif time.monotonic() - max(self._last_line, began) > EVERY:
+                self._last_line = time.monotonic()
+                self.line(f"{what}: {done:,} of {total:,} rows")
+
+        return count
 
     def stop(self) -> None:
         """Remove the bar."""
@@ -88,6 +119,20 @@ class Screen:
         self.line(f"next      python scripts/predict.py {run} --text '…'")
         scored = next((split for split in splits if split != "train"), "train")
         self.line(f"          python scripts/evaluate.py {run} --split {scored}")
+
+
+@contextlib.contextmanager
+def counting(shown: bool, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """How many rows are done and how many a second, on standard error, so long as somebody looks.
+
+    Args:
+        total: of how many, where that is known.
+    """
+    rows = "{task.completed:,} rows" if total is None else "{task.completed:,} of {task.total:,} rows"
+    columns = (SpinnerColumn(), TextColumn(f"{rows}, {{task.speed:,.0f}} a second"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=total is not None) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 def short(value: float) -> str:

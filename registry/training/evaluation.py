@@ -43,7 +43,11 @@ class Scorer:
     collate: Callable[[list[Features]], Batch] | None = None
 
     def score(
-        self, model: nn.Module, encoded: Encoded, interrupted: Callable[[], bool] = lambda: False
+        self,
+        model: nn.Module,
+        encoded: Encoded,
+        interrupted: Callable[[], bool] = lambda: False,
+        on_batch: Callable[[int], None] = lambda examples: None,
     ) -> tuple[Metrics, dict[str, Any]]:
         """(metrics, joined predictions) of a split, the same on every process.
 
@@ -53,6 +57,7 @@ class Scorer:
         Args:
             interrupted: asked before every batch, with one answer on all processes; when it says so,
                 `Interrupted` is raised on all of them.
+            on_batch: told how many examples all processes went on by; a repeated batch counts, too.
         """
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         batches = batch_indices(encoded.lengths, self.batch_tokens, equal_lengths=self.equal_lengths)
@@ -71,6 +76,7 @@ class Scorer:
             batches=mine,
             wants_labels=self.wants_labels,
             interrupted=interrupted,
+            on_batch=lambda examples: on_batch(examples * world),
         )
         if missing and rank >= world - missing:
             reduced = reduced[:-1]

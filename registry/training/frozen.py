@@ -20,13 +20,14 @@ from registry.training.trial import outputs_of_one
 
 if TYPE_CHECKING:
     from registry.training.assembly import Job
+    from registry.training.progress import Display
     from registry.training.setup import Setup
 
 LIMIT = 2 * 2**30
 """Bytes of pooled texts that a process may keep."""
 
 
-def reuse_pooled(job: Job, setup: Setup, say: Callable[[str], None], asked_to_stop: Callable[[], bool]) -> None:
+def reuse_pooled(job: Job, setup: Setup, display: Display, asked_to_stop: Callable[[], bool]) -> None:
     """Let the updates to come read pooled texts in place of tokens, where that changes nothing but the time.
 
     Args:
@@ -39,8 +40,11 @@ def reuse_pooled(job: Job, setup: Setup, say: Callable[[str], None], asked_to_st
         return
     splits = {"train": job.encoded["train"], **setup.validation}
     rows = ", ".join(f"{name} {len(examples):,}" for name, examples in splits.items())
-    say(f"the encoder is frozen: it runs over the examples once ({rows})")
-    found = {name: _with_pooled(job, setup, split, asked_to_stop) for name, split in splits.items()}
+    display.line(f"the encoder is frozen: it runs over the examples once ({rows})")
+    found = {
+        name: _with_pooled(job, setup, split, asked_to_stop, display.counter(f"reading {name}", len(split)))
+        for name, split in splits.items()
+    }
     train, collate = found.pop("train"), setup.updates.collate
 
     def collate_pooled(features: Sequence[Features], epoch: int) -> Batch:
@@ -75,7 +79,13 @@ def is_exact(job: Job, setup: Setup) -> bool:
     return bool(rows * pooled.shape[1] * 4 <= LIMIT)
 
 
-def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool]) -> np.ndarray:
+def pooled_texts(
+    job: Job,
+    setup: Setup,
+    examples: Encoded,
+    asked_to_stop: Callable[[], bool],
+    on_batch: Callable[[int], None],
+) -> np.ndarray:
     """(examples, width) float32 on every process, each of which runs its share of the batches."""
     accelerator, module = setup.accelerator, setup.module.eval()
     scorer = setup.scorer
@@ -90,6 +100,7 @@ def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Calla
             with torch.no_grad(), scorer.autocast():
                 pooled = module(**batch["inputs"])["pooled"].float().cpu()
             found.append((indices, shelf.keep({"pooled": pooled})["pooled"].numpy()))
+            on_batch(len(indices) * accelerator.num_processes)
     parts = setup.control.gather(found)
     together = np.empty((len(examples), parts[0][1].shape[1]), np.float32)
     for indices, values in parts:
@@ -97,8 +108,10 @@ def pooled_texts(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Calla
     return together
 
 
-def _with_pooled(job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool]) -> Encoded:
-    pooled = pooled_texts(job, setup, examples, asked_to_stop)
+def _with_pooled(
+    job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool], on_batch: Callable[[int], None]
+) -> Encoded:
+    pooled = pooled_texts(job, setup, examples, asked_to_stop, on_batch)
     offsets = np.arange(len(examples) + 1, dtype=np.int64) * pooled.shape[1]
     return Encoded({**examples.columns, "pooled": Column(pooled.reshape(-1), offsets)}, examples.fingerprint)
 

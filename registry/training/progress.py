@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +35,9 @@ from registry.training.window import TrainWindow
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
+    from torch import nn
+
+    from registry.data.encoded import Encoded
 
 
 class Display(Protocol):
@@ -44,6 +48,9 @@ class Display(Protocol):
 
     def update(self, done: int, total: int, values: dict[str, float]) -> None:
         """The bar and the values beside it."""
+
+    def counter(self, what: str, total: int) -> Callable[[int], None]:
+        """To be told after every batch of a pass that trains nothing how many of its `total` rows it had."""
 
     def evaluation(self, split: str, update: int, metrics: Metrics, best: bool) -> None:
         """One line for an evaluation."""
@@ -204,10 +211,8 @@ class Progress:
 
     def _score(self) -> None:
         """Log what training and validation, where there is one, have of metrics; keep the best weights."""
-        scorer = self.setup.scorer
         scores = {
-            split: scorer.score(self.setup.model, encoded, self.asked_to_stop)[0]
-            for split, encoded in self.setup.validation.items()
+            split: self.score(self.setup.model, split, encoded)[0] for split, encoded in self.setup.validation.items()
         }
         trained = self.window.metrics(self.setup.control.gather(self.window.take_reduced()))
         self.write("train", {name: value for name, value in trained.items() if name != "loss"})
@@ -266,6 +271,11 @@ class Progress:
         self._saved_at, now = time.monotonic(), time.perf_counter()
         self.state.saving += now - self._since
         self._since = now
+
+    def score(self, model: nn.Module, split: str, encoded: Encoded) -> tuple[Metrics, dict[str, Any]]:
+        """(metrics, joined predictions) of a split, while a person sees how far it is and may stop it."""
+        shown = self.display.counter(f"scoring {split}", len(encoded))
+        return self.setup.scorer.score(model, encoded, self.asked_to_stop, shown)
 
     def asked_to_stop(self) -> bool:
         """Whether any process was asked to stop; the same answer everywhere."""

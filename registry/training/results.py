@@ -175,7 +175,7 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
     if not job.options.kernels.whole_last_layer:
         job.spec.spare_last_layer(best)
     for split in [*job.splits("validation"), *job.splits("test")]:
-        metrics, joined = setup.scorer.score(best, job.encoded[split], progress.asked_to_stop)
+        metrics, joined = progress.score(best, split, job.encoded[split])
         if accelerator.is_main_process:
             write_predictions(job, directory, split, joined)
             if metrics:
