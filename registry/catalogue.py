@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from registry import models, tasks
 from registry.plugins import OWN, Entry, PluginError, Registry, UnknownName, describe_options
+from registry.spelling import close_names
 from registry.tasks.base import Task
 
 KINDS: dict[str, Registry[Any]] = {"task": tasks.REGISTRY, "model": models.REGISTRY}
@@ -49,7 +49,7 @@ def holding(name: str) -> dict[str, Registry[Any]]:
     found = {kind: registry for kind, registry in KINDS.items() if name in registry}
     if not found:
         known = [known for registry in KINDS.values() for known in registry.names()]
-        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+        close = close_names(name, known, most=4)
         hint = f"did you mean {', '.join(close)}?" if close else "scripts/plugins.py list shows all"
         raise UnknownName(f"no task or model {name!r}; {hint}")
     return found

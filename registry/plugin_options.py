@@ -9,7 +9,6 @@ bounds and choices. This module imports no torch.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import json
 import sys
@@ -18,6 +17,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from registry.spelling import close_names
 
 T = TypeVar("T")
 
@@ -131,7 +132,7 @@ def _chosen(value: Any, choices: Sequence[Any], label: str) -> Any:
     for choice in choices:
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
-    close = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+    close = close_names(str(value), [str(choice) for choice in choices], most=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise ValueError(f"{label}: {value!r} is not one of {', '.join(str(choice) for choice in choices)}{hint}")
 
@@ -237,7 +238,7 @@ def _described_type(item: Any, entry: dataclasses.Field[Any]) -> str:
 def _suggestion(name: str, known: Mapping[str, Any]) -> str:
     if not known:
         return "it has no options"
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    close = close_names(name, known)
     return f"{'did you mean ' + ', '.join(close) + '? ' if close else ''}valid keys: {', '.join(sorted(known))}"
 
 

@@ -11,7 +11,6 @@ then the installed plugins. Two plugins of one name are an error only when that 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import logging
@@ -25,6 +24,7 @@ from registry.entry_points import Origin, PluginError, installed, normalised, re
 from registry.options import option
 from registry.plugin_files import PluginFile, executing, load_plugin_file
 from registry.plugin_options import describe_options, not_an_option, options_of, other_options, with_options
+from registry.spelling import close_names
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -227,7 +227,7 @@ class Registry(Generic[T]):
         if ignored:
             return f"{self.kind} {name!r} belongs to {ignored[0]}, which REGISTRY_PLUGINS or --no-plugins leaves out"
         names = self.names()
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        close = close_names(name, names)
         listed = ", ".join(names) if len(names) <= MOST_LISTED else "see scripts/plugins.py list"
         hint = f"did you mean {', '.join(close)}?" if close else f"registered: {listed}"
         return f"unknown {self.kind} {name!r}; {hint}"

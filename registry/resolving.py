@@ -7,7 +7,6 @@ the field's default in `registry.options`; `resolve` says which. This module imp
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import types
 import typing
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.options import Options, fields, groups
+from registry.spelling import close_names
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 def suggestion(name: str, known: typing.Iterable[str]) -> str:
     """'; did you mean …?' or the empty string."""
-    close = difflib.get_close_matches(name, sorted(known), n=2, cutoff=0.6)
+    close = close_names(name, known, most=2)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 

@@ -81,9 +81,9 @@ def test_texts_become_values_that_come_back(key: str, text: str, value: Any) -> 
         (
             "sise",
             "3",
-            "--task-option: unknown key 'sise'; did you mean size, sure? valid keys: kind, mode, names, ",
+            "--task-option: unknown key 'sise'; did you mean size? valid keys: kind, mode, names, ",
         ),
-        ("tensor", "3", "--task-option: unknown key 'tensor'; did you mean steps? valid keys: "),
+        ("tensor", "3", "--task-option: unknown key 'tensor'; valid keys: "),
     ],
 )
 def test_wrong_values_are_one_line(key: str, text: str, said: str) -> None:

@@ -6,7 +6,6 @@ transformers knows ("bert", "modernbert"), which needs no files at all.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from registry.heads import Head
 from registry.models.base import ModelSource
 from registry.models.families import REFUSED
+from registry.spelling import close_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -157,7 +157,7 @@ def _harmless(values: Mapping[str, Any], keep: tuple[str, ...]) -> dict[str, Any
 def _check_known(changes: Mapping[str, Any], known: set[str], others: Collection[str], kind: str) -> None:
     for key in changes:
         if key not in known or key.startswith("_"):
-            close = difflib.get_close_matches(key, known.union(others), n=3, cutoff=0.5)
+            close = close_names(key, known.union(others))
             hint = f"did you mean {', '.join(close)}?" if close else f"it has {', '.join(sorted({*others, *known}))}"
             raise ValueError(f"--model-option {key}: {kind} has no such option; {hint}")
 

@@ -38,8 +38,9 @@ def resolve_model(
         spec = models.get(UNNAMED)
         source = dataclasses.replace(source, path=name)
     else:
-        hint = "as an architecture it needs --from-scratch" if _is_architecture(name) else ""
-        raise UnknownName(f"{_unknown(name)}; {hint or 'nor is it a local directory or a Hub id (owner/name)'}")
+        said, nothing = _unknown(name), "It is no local directory and no Hub id (owner/name) either"
+        hint = "As an architecture it needs --from-scratch" if _is_architecture(name) else nothing
+        raise UnknownName(f"{said}{'' if said.endswith('?') else '.'} {hint}")
     return spec.for_source(source), source
 
 

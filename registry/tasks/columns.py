@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from registry.data.places import where
+from registry.spelling import close_names
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -59,7 +59,7 @@ def label_order(names: Iterable[str]) -> tuple[str, ...]:
 
 def closest(name: str, known: Sequence[str]) -> str:
     """'; did you mean …?' or the first of what is known."""
-    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    close = close_names(name, known, most=2)
     if close:
         return f"; did you mean {' or '.join(close)}?"
     more = ", …" if len(known) > 8 else ""

@@ -33,16 +33,13 @@ FROZEN = (
 def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
     """Rows of the start-up summary: (name, value)."""
     plan = setup.updates.plan
-    parameters = list(setup.module.parameters())
-    total = sum(map(numbers, parameters))
-    trainable = sum(numbers(p) for p in parameters if p.requires_grad)
     origins = job.choice.resolved.origins
     values = job.options.flat()
     return [
         ("task", f"{job.options.run.task} ({job.task.family}): {job.task.description}"),
         ("rows", ", ".join(f"{name} {len(rows):,}" for name, rows in job.prepared.splits.items())),
         *labels_row(job),
-        ("model", f"{job.options.run.model}: {total:,} parameters, {trainable:,} trainable"),
+        ("model", f"{job.options.run.model}: {parameters_row(job, setup)}"),
         ("engine", engine_row(setup)),
         ("precision", f"{setup.precision.name} ({setup.precision.why})"),
         *attention_row(setup),
@@ -54,6 +51,17 @@ def summarise(job: Job, setup: Setup) -> list[tuple[str, str]]:
         ("padding", padding_row(setup)),
         ("options", ", ".join(f"{name} {values[name]} ({origins[name]})" for name in SHOWN_OPTIONS)),
     ]
+
+
+def parameters_row(job: Job, setup: Setup) -> str:
+    """How many weights there are, how many of them are trained, and whether the others are random for good."""
+    parameters = list(setup.module.parameters())
+    total = sum(map(numbers, parameters))
+    trainable = sum(numbers(p) for p in parameters if p.requires_grad)
+    if not job.options.run.from_scratch:
+        return f"{total:,} parameters, {trainable:,} trainable"
+    kept = " (the others stay random)" if job.options.optimization.freeze or job.options.adapters.lora_rank else ""
+    return f"{total:,} parameters, drawn at random, {trainable:,} trainable{kept}"
 
 
 def padding_row(setup: Setup) -> str:

@@ -90,9 +90,9 @@ def test_a_short_name_that_is_an_architecture_needs_no_files_from_scratch_either
     [
         (
             "robert-base",
-            r"^unknown model 'robert-base'; did you mean roberta-base.*; nor is it a local directory or a Hub",
+            r"^unknown model 'robert-base'; did you mean roberta-base.*\? It is no local directory and no Hub",
         ),
-        ("distilbert", r"^unknown model 'distilbert'; .*; as an architecture it needs --from-scratch$"),
+        ("distilbert", r"^unknown model 'distilbert'; .*\? As an architecture it needs --from-scratch$"),
         ("no/such/directory", r"^model 'no/such/directory' cannot be read as a Hub id or local directory"),
     ],
 )

@@ -59,7 +59,11 @@ def test_passes_that_train_nothing_say_how_far_they_are(train, monkeypatch):
     monkeypatch.setattr("registry.reports.terminal.EVERY", -1.0)
     arguments = ("--freeze", "encoder", "--model-option", "pooling=mean", "--epochs", 2)
     output = train(*SMALL, *arguments).output
-    for shown in ("reading train: 256 of 256 rows", "reading validation: 64 of 64 rows", "scoring validation: 64 of 64"):
+    for shown in (
+        "reading train: 256 of 256 rows",
+        "reading validation: 64 of 64 rows",
+        "scoring validation: 64 of 64",
+    ):
         assert shown in output
     assert output.count("scoring test: 64 of 64 rows") == 1
 

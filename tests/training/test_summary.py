@@ -55,3 +55,13 @@ def test_updates_of_words_are_random_and_packed_on_a_processor(tmp_path: Path, m
     assert summary(words, {})["padding"].startswith("none, texts are packed")
     assert summary({**words, "packing": False}, {})["padding"].endswith("in random batches")
     assert "length-grouped" in summary({**words, "group_by_length": True}, {})["padding"]
+
+
+def test_random_weights_that_stay_random_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_CACHE", str(tmp_path / "cache"))
+    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    scratch = {"model": "bert", "from_scratch": True, "model_option": sizes}
+    assert "parameters, drawn at random" in summary(scratch, {})["model"]
+    assert "stay random" not in summary(scratch, {})["model"]
+    assert summary({**scratch, "freeze": "encoder"}, {})["model"].endswith("trainable (the others stay random)")
+    assert "random" not in summary({}, {})["model"]
