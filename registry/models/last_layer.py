@@ -5,11 +5,13 @@ A sixth of MiniLM's work, a twelfth of BERT-base's: of the last layer only keys 
 
 from __future__ import annotations
 
+import threading
 import types
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from registry.models.layers import find_backbone, layer_stacks
@@ -22,7 +24,8 @@ def spare_last_layer(module: nn.Module) -> bool:
 
     It could where the layer is built as BERT's (RoBERTa, XLM-R, ELECTRA, ERNIE, MiniLM, …) or DistilBERT's, its
     attention is SDPA, and a trial shows that the logits depend on no other token's last state, and are the same.
-    A masked-lm head reads `scored_positions`, where a batch has them. Names of weights stay.
+    A masked-lm head reads `scored_positions`, where a batch has them. Names of weights stay, and whoever calls the
+    backbone alone gets the states of all tokens.
     """
     _, backbone = find_backbone(module)
     stacks = list(layer_stacks(backbone).values())
@@ -36,6 +39,8 @@ def spare_last_layer(module: nn.Module) -> bool:
         return False
     owners = [getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values()]
     scored = next((owner for owner in owners if isinstance(owner, ScoredPositions)), None)
+    own = OwnForward()
+    handles = own.attach(module) if scored is None else []
     try:
         inputs = two_texts(config, longest=9, shortest=4)
         if scored is not None:
@@ -44,12 +49,15 @@ def spare_last_layer(module: nn.Module) -> bool:
         inputs = {name: values.to(device) for name, values in inputs.items()}
         with in_eval(module):
             read = scored is not None or _reads_first_tokens(module, layer, inputs)
-            exact = read and _gives_the_same(module, layer, compute, scored, inputs)
+            layer.asked = own.read if scored is None else types.MethodType(_scored, scored)
+            exact = read and _gives_the_same(module, layer, compute, inputs)
     except Exception:  # an architecture that takes other arguments, or other masks: it keeps its layer
         exact = False
     if not exact:
-        for name in ("forward", "scored", "spared"):
+        for name in ("forward", "asked", "spared"):
             vars(layer).pop(name, None)
+        for handle in handles:
+            handle.remove()
     return exact
 
 
@@ -110,14 +118,46 @@ class Positions:
         return mask
 
 
+class OwnForward:
+    """Hooks that know whether a module itself runs, in this thread, and with it the head that reads first tokens."""
+
+    def __init__(self) -> None:
+        self.here = threading.local()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OwnForward:
+        """A copied module does not run."""
+        return OwnForward()
+
+    def attach(self, module: nn.Module) -> list[RemovableHandle]:
+        """Register the hooks."""
+        ended = module.register_forward_hook(self.end, always_call=True)
+        return [module.register_forward_pre_hook(self.begin), ended]
+
+    def begin(self, module: nn.Module, args: Any) -> None:
+        """The module runs."""
+        self.here.runs = True
+
+    def end(self, module: nn.Module, args: Any, outputs: Any) -> None:
+        """It runs no more, or failed."""
+        self.here.runs = False
+
+    def read(self) -> Read | None:
+        """First tokens, so long as the module runs."""
+        return FirstToken() if getattr(self.here, "runs", False) else None
+
+
+def _scored(scored: ScoredPositions) -> Read | None:
+    """The masked positions of this batch, where they alone are wanted."""
+    positions = scored.positions
+    return None if positions is None else Positions(positions)
+
+
 def _forward(layer: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *args: Any, **given: Any) -> Any:
-    """The layer's forward, for what is read of it."""
-    if layer.scored is None:
-        return layer.spared(layer, hidden_states, attention_mask, FirstToken())
-    positions = layer.scored.positions
-    if positions is None:
+    """The layer's forward, for what is asked of it."""
+    read = layer.asked()
+    if read is None:
         return type(layer).forward(layer, hidden_states, attention_mask, *args, **given)
-    return layer.spared(layer, hidden_states, attention_mask, Positions(positions))
+    return layer.spared(layer, hidden_states, attention_mask, read)
 
 
 def _of_bert(layer: Any, states: Tensor, mask: Tensor | None, read: Read) -> Tensor:
@@ -184,15 +224,13 @@ def _reads_first_tokens(module: nn.Module, layer: nn.Module, inputs: dict[str, T
 
 
 @torch.no_grad()
-def _gives_the_same(
-    module: nn.Module, layer: Any, compute: Any, scored: ScoredPositions | None, inputs: dict[str, Tensor]
-) -> bool:
+def _gives_the_same(module: nn.Module, layer: Any, compute: Any, inputs: dict[str, Tensor]) -> bool:
     """Let the layer be spared, and see whether what is read of it is what it was."""
     seen: list[Tensor] = []
     handle = layer.register_forward_hook(lambda part, args, output: seen.append(output))
     try:
         module(**inputs)
-        layer.scored, layer.spared = scored, compute
+        layer.spared = compute
         layer.forward = types.MethodType(_forward, layer)
         module(**inputs)
     finally:
@@ -200,5 +238,5 @@ def _gives_the_same(
     if len(seen) != 2:
         return False
     whole, alone = seen
-    read = FirstToken() if scored is None else Positions(inputs["scored_positions"])
+    read = Positions(inputs["scored_positions"]) if "scored_positions" in inputs else FirstToken()
     return agree(read.select(alone), read.select(whole))

@@ -84,6 +84,32 @@ def test_logits_and_gradients_are_those_of_the_whole_layer(
     assert_the_same(module, spared, {**full, "attention_mask": torch.ones_like(full["input_ids"])})
 
 
+def test_whoever_calls_the_backbone_alone_gets_the_states_of_all_tokens(tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path, "bert")
+    _, backbone = find_backbone(module.eval())
+    expected, logits = backbone(**inputs).last_hidden_state, module(**inputs)["logits"]
+    assert spare_last_layer(module)
+    torch.testing.assert_close(backbone(**inputs).last_hidden_state, expected)
+    torch.testing.assert_close(module(**inputs)["logits"], logits, atol=1e-5, rtol=1e-5)
+    with pytest.raises(IndexError):  # a forward pass that fails
+        module(**{**inputs, "input_ids": inputs["input_ids"] + 10_000})
+    torch.testing.assert_close(backbone(**inputs).last_hidden_state, expected)
+
+
+def test_it_is_compiled_once_for_all_lengths(tmp_path: Path) -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    torch._dynamo.reset()
+    module, inputs = module_and_inputs(tmp_path, "bert")
+    spared, counter = copy.deepcopy(module.eval()), CompileCounter()
+    assert spare_last_layer(spared)
+    spared.compile(dynamic=True, backend=counter)
+    for length in (8, 7, 5, 10):
+        batch = {name: values[:, :length] for name, values in inputs.items()}
+        torch.testing.assert_close(spared(**batch)["logits"], module(**batch)["logits"], atol=1e-5, rtol=1e-4)
+    assert counter.frame_count <= 2
+
+
 def test_it_goes_with_the_cheap_dropout_of_cpus_and_with_checkpointed_activations(tmp_path: Path) -> None:
     module, inputs = module_and_inputs(tmp_path, "bert")
     spared = copy.deepcopy(module)
@@ -123,7 +149,7 @@ def test_what_reads_more_or_is_built_otherwise_is_left_as_it_was(
 ) -> None:
     module, _ = module_and_inputs(tmp_path, architecture, head, **options)
     assert not spare_last_layer(module)
-    assert not any({"forward", "scored", "spared"} & set(vars(part)) for part in module.modules())
+    assert not any({"forward", "asked", "spared"} & set(vars(part)) for part in module.modules())
     assert not any(part._forward_hooks for _, part in layer_stacks(find_backbone(module)[1]).values())
 
 
