@@ -114,18 +114,28 @@ def _annotation(kind: type, name: str) -> Any:
 
 
 def _checked(item: Any, entry: dataclasses.Field[Any], value: Any, label: str) -> Any:
+    if value in entry.metadata.get("words", ()):
+        return value
     parsed = _parse(value, _annotation(type(item), entry.name), label)
-    if parsed is None:
-        return None
-    low, high, above = (entry.metadata.get(name) for name in ("minimum", "maximum", "above"))
-    if low is not None and parsed < low:
-        raise ValueError(f"{label}: {parsed} is below {low}")
-    if high is not None and parsed > high:
-        raise ValueError(f"{label}: {parsed} is above {high}")
-    if above is not None and parsed <= above:
-        raise ValueError(f"{label}: {parsed} must be above {above}")
-    choices = entry.metadata.get("choices")
-    return _chosen(parsed, choices, label) if choices else parsed
+    if isinstance(parsed, (tuple, list)):
+        return type(parsed)(_within(part, entry.metadata, label) for part in parsed)
+    return _within(parsed, entry.metadata, label)
+
+
+def _within(value: Any, metadata: Mapping[str, Any], label: str) -> Any:
+    """One value, or item of a list, that keeps the bounds and choices of its field; texts have no bounds."""
+    if value is None or isinstance(value, Mapping):
+        return value
+    if not isinstance(value, str):
+        low, high, above = (metadata.get(name) for name in ("minimum", "maximum", "above"))
+        if low is not None and value < low:
+            raise ValueError(f"{label}: {value} is below {low}")
+        if high is not None and value > high:
+            raise ValueError(f"{label}: {value} is above {high}")
+        if above is not None and value <= above:
+            raise ValueError(f"{label}: {value} must be above {above}")
+    choices = metadata.get("choices")
+    return _chosen(value, choices, label) if choices else value
 
 
 def _chosen(value: Any, choices: Sequence[Any], label: str) -> Any:
@@ -146,8 +156,9 @@ def _parse(value: Any, wanted: Any, label: str) -> Any:
         return _parse_union(value, members, label)
     if origin is typing.Literal:
         return _chosen(value, members, label)
-    if wanted is tuple or origin in (tuple, list, Sequence):
-        return _parse_sequence(value, members, label)
+    if wanted in (tuple, list) or origin in (tuple, list, Sequence):
+        found = _parse_sequence(value, members, label)
+        return list(found) if origin is list or wanted is list else found
     if isinstance(origin or wanted, type) and issubclass(origin or wanted, Mapping):
         return _parse_mapping(value, members, label)
     return _parse_scalar(value, wanted, label)
@@ -231,8 +242,8 @@ def _type_name(wanted: Any) -> str:
 
 
 def _described_type(item: Any, entry: dataclasses.Field[Any]) -> str:
-    choices = entry.metadata.get("choices")
-    return "|".join(map(str, choices)) if choices else _type_name(_annotation(type(item), entry.name))
+    choices, words = entry.metadata.get("choices"), entry.metadata.get("words", ())
+    return "|".join(map(str, choices or (_type_name(_annotation(type(item), entry.name)), *words)))
 
 
 def _suggestion(name: str, known: Mapping[str, Any]) -> str:

@@ -29,6 +29,10 @@ class Thing:
     pair: tuple[int, float] = (1, 2.0)
     steps: int | Literal["auto"] | None = None
     table: Mapping[str, int] = field(default_factory=dict)
+    widths: tuple[int, ...] = option((3, 4), minimum=1)
+    letters: list[str] = option(["a"], choices=("a", "b"))
+    batch: int = option(8, minimum=1, words=("auto",))
+    most: int | str = option("all", minimum=1)
     tensor: Tensor | None = not_an_option(None)
 
 
@@ -55,6 +59,11 @@ class Open(Thing):
         ("steps", "auto", "auto"),
         ("steps", "7", 7),
         ("table", '{"a": 1}', {"a": 1}),
+        ("widths", "5,6", (5, 6)),
+        ("letters", "b,a", ["b", "a"]),
+        ("batch", "auto", "auto"),
+        ("most", "all", "all"),
+        ("most", "3", 3),
     ],
 )
 def test_texts_become_values_that_come_back(key: str, text: str, value: Any) -> None:
@@ -76,12 +85,16 @@ def test_texts_become_values_that_come_back(key: str, text: str, value: Any) -> 
         ("sure", "maybe", "--task-option sure: 'maybe' is not true or false"),
         ("kind", "fancier", "--task-option kind: 'fancier' is not one of plain, fancy (did you mean fancy?)"),
         ("mode", "balance", "--task-option mode: 'balance' is not one of none, balanced (did you mean balanced?)"),
+        ("widths", "5,0", "--task-option widths: 0 is below 1"),
+        ("letters", "a,c", "--task-option letters: 'c' is not one of a, b"),
+        ("batch", "0", "--task-option batch: 0 is below 1"),
+        ("most", "0", "--task-option most: 0 is below 1"),
         ("pair", "3", "--task-option pair: expected 2 values separated by commas, found 1"),
         ("table", "3", "--task-option table: '3' is not a mapping (write {\"key\": value})"),
         (
             "sise",
             "3",
-            "--task-option: unknown key 'sise'; did you mean size? valid keys: kind, mode, names, ",
+            "--task-option: unknown key 'sise'; did you mean size? valid keys: batch, kind, letters, ",
         ),
         ("tensor", "3", "--task-option: unknown key 'tensor'; valid keys: "),
     ],
