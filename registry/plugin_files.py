@@ -30,6 +30,8 @@ class PluginFile:
     names: list[str] = field(default_factory=list)
 
 
+EXECUTED: list[Path] = []
+"""Files that this process has executed, in order: another that gets one of their objects executes them first."""
 _executing: PluginFile | None = None
 
 
@@ -66,4 +68,5 @@ def load_plugin_file(path: str | Path) -> PluginFile:
         _executing = None
     if not loading.names:
         raise PluginError(f'--plugin-file {path} registers nothing: it should call registry.tasks.register("name")(…)')
+    EXECUTED.append(Path(path).absolute())
     return loading

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from registry import models, tasks
-from registry.plugins import with_options
+from registry.plugins import load_plugin_file, with_options
 from registry.tasks.base import Task
 from registry.tasks.classification import Classification
 from registry.testing import Result, check_model, check_task, model_results, task_results
@@ -63,6 +63,21 @@ def test_built_in_models_describe_themselves(name: str) -> None:
 @pytest.mark.parametrize("spec", [gated_bag, pytest.param(small_distilbert, marks=pytest.mark.slow)])
 def test_models_of_others_in_two_processes_too(spec: Any) -> None:
     check_model(spec)
+
+
+def test_two_processes_execute_the_plugin_file_of_a_model(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import dataclass\n"
+        "from registry.models import register\n"
+        "from registry.models.bow import LinearBag\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Mine(LinearBag):\n"
+        "    pass\n"
+        'register("mine-in-two")(Mine(description="Mine"))\n'
+    )
+    load_plugin_file(file)
+    on_models.in_two_processes((models.get("mine-in-two"), ""))
 
 
 def test_a_task_of_others() -> None:

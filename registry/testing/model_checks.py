@@ -171,10 +171,10 @@ def in_two_processes(given: tuple[ModelSpec, str]) -> None:
 
     spec, path = given
     try:
-        pickle.dumps(spec)
+        pickled = pickle.dumps(spec)
     except Exception as error:
         raise Skipped(f"it cannot be sent to another process: {error}") from None
-    problems = differences(spec, path)
+    problems = differences(pickled, path)
     assert not problems, "; ".join(problems)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.models.base import ModelSpec
+from registry.plugin_files import EXECUTED, load_plugin_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,23 +20,30 @@ if TYPE_CHECKING:
 WORLD = 2
 
 
-def differences(spec: ModelSpec, path: str) -> list[str]:
-    """What differs between two processes and one, for each head kind; nothing when all is well."""
+def differences(spec: bytes, path: str) -> list[str]:
+    """What differs between two processes and one, for each head kind; nothing when all is well.
+
+    Args:
+        spec: pickled, because a plugin file that it comes from is executed before it is read.
+    """
     from torch.multiprocessing.spawn import start_processes
 
     with tempfile.TemporaryDirectory() as folder:
-        start_processes(_work, args=(spec, path, folder), nprocs=WORLD, start_method="spawn")
+        start_processes(_work, args=(spec, EXECUTED, path, folder), nprocs=WORLD, start_method="spawn")
         problems = [json.loads((Path(folder) / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(WORLD)]
     return list(dict.fromkeys(problem for found in problems for problem in found))
 
 
-def _work(rank: int, spec: ModelSpec, path: str, folder: str) -> None:
+def _work(rank: int, pickled: bytes, files: list[Path], path: str, folder: str) -> None:
     import torch
     import torch.distributed as dist
 
     from registry.testing.model_checks import subject
 
     torch.set_num_threads(1)
+    for file in files:
+        load_plugin_file(file)
+    spec: ModelSpec = pickle.loads(pickled)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
     problems = []
     for kind in spec.heads:
