@@ -45,6 +45,7 @@ class Grid:
         evaluate_on: tasks that every trained model is scored on as well.
         data: task -> where its data lies on this machine.
         checkpoints: model of the grid -> the directory that stands for it on this machine.
+        launched_with: configuration of the launcher, where another than the default one is named.
     """
 
     tasks: tuple[Entry, ...]
@@ -59,6 +60,7 @@ class Grid:
     overrides: dict[str, Any] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    launched_with: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,15 @@ class Cell:
     options: dict[str, Any]
     after: Cell | None = None
     published: float | None = None
+    launched_with: str | None = None
 
     @cached_property
     def slug(self) -> str:
         """The name of its directory; other options, or files of other content, make another name, so that no old result
         is taken for a new one."""
         given: dict[str, Any] = {"options": self.options, "after": self.after.slug if self.after else None}
-        files = _contents([str(self.options[name]) for name in FILES if self.options.get(name)])
+        named = [*(self.options.get(name) for name in FILES), self.launched_with]
+        files = _contents([str(name) for name in named if name])
         if files:
             given["files"] = files
         digest = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:6]
@@ -112,12 +116,13 @@ def build_grid(
     overrides: Mapping[str, Any] | None = None,
     data: Mapping[str, str] | None = None,
     checkpoints: Mapping[str, str] | None = None,
+    launched_with: str | None = None,
 ) -> Grid:
     """A validated grid from plain values, with the keys of the YAML file.
 
     Args:
         where: what messages call the grid.
-        overrides, data, checkpoints: what `Grid` says of them.
+        overrides, data, checkpoints, launched_with: what `Grid` says of them.
 
     Raises:
         ValueError: a key or option is unknown or a value wrong; says which, and what is close.
@@ -145,11 +150,21 @@ def build_grid(
     for option, axis in AXIS_OF.items():
         if option in grid.overrides and getattr(grid, axis):
             raise ValueError(f"--set {option}: the {axis} of this comparison say it; give --{axis} instead")
+    check_axes(grid, where)
     cells = expand(grid)
     given = [cell.options for cell in (*prerequisites(cells), *cells)]
     check_places("data", data or {}, [*(options["task"] for options in given), *grid.evaluate_on])
     check_places("checkpoint", checkpoints or {}, [options["model"] for options in given])
-    return replace(grid, data=data or {}, checkpoints=checkpoints or {})
+    return replace(grid, data=data or {}, checkpoints=checkpoints or {}, launched_with=launched_with)
+
+
+def check_axes(grid: Grid, where: str) -> None:
+    """ValueError where the axis of fractions or seeds would overrule what an entry or the options say."""
+    entries = [(f" {entry.name}", entry.options) for entry in (*grid.tasks, *grid.models, *grid.variants)]
+    for option, axis in (("train_fraction", "fractions"), ("seed", "seeds")):
+        for name, options in ((": options", grid.options), *entries):
+            if option in options and getattr(grid, axis):
+                raise ValueError(f"{where}{name}: {option} is what the {axis} of this comparison say; leave one out")
 
 
 def expand(grid: Grid) -> list[Cell]:
@@ -190,9 +205,10 @@ def _cell(grid: Grid, task: Entry, model: Entry, variant: Entry, fraction: float
     if before := _merged(model.after, variant.after):
         seeded = {"seed": seed} if seed is not None else {}
         first = _merged(grid.options, {"model": options["model"]}, seeded, before, grid.overrides)
-        after = Cell({"task": first["task"], "model": model.name, "seed": first.get("seed")}, _placed(grid, first))
+        named = {"task": first["task"], "model": model.name, "seed": first.get("seed")}
+        after = Cell(named, _placed(grid, first), launched_with=grid.launched_with)
     known = [found for entry in (model, variant) if (found := entry.value(task.name, fraction)) is not None]
-    return Cell(labels, _placed(grid, options), after, known[0] if known else None)
+    return Cell(labels, _placed(grid, options), after, known[0] if known else None, grid.launched_with)
 
 
 def _placed(grid: Grid, options: dict[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def read_options(options: dict[str, Any]) -> Grid:
     if options["plugin_file"]:
         overrides["plugin_file"] = options["plugin_file"]
     checkpoints = pairs("checkpoint", options["checkpoints"])
-    return build_grid(values, options["grid_file"] or "grid", overrides, pairs("data", options["data"]), checkpoints)
+    places = pairs("data", options["data"]), checkpoints
+    return build_grid(values, options["grid_file"] or "grid", overrides, *places, options["config_file"])
 
 
 def setting(text: str) -> Any:

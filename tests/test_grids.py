@@ -69,6 +69,15 @@ def test_files_of_other_content_are_another_directory(tmp_path: Path) -> None:
     assert slug() != first
 
 
+def test_another_launcher_is_another_directory(tmp_path: Path) -> None:
+    plain, bf16 = {"tasks": ["demo"], "models": ["tiny"]}, tmp_path / "bf16.yaml"
+    bf16.write_text("mixed_precision: bf16")
+    slugs = {
+        cell.slug for grid in (build_grid(plain), build_grid(plain, launched_with=str(bf16))) for cell in expand(grid)
+    }
+    assert len(slugs) == 2
+
+
 def test_a_model_that_starts_from_another_run() -> None:
     adapted = {"name": "adapted", "model": "minilm", "after": {"task": "imdb-mlm", "epochs": 2}}
     cells = expand(build_grid({"tasks": ["sst2", "imdb"], "models": ["minilm", adapted], "seeds": [7]}))
@@ -159,6 +168,20 @@ def test_published_values_by_fraction() -> None:
         ({"tasks": ["demo"], "models": [{"name": "a", "after": {"epochs": 1}}]}, "after needs a task"),
         ({"tasks": ["demo"], "models": [{"learning_rate": 1}]}, "an entry of models has no name"),
         ({"tasks": ["demo"], "models": ["tiny"], "options": ["epochs"]}, "expected options as `name: value`"),
+        (
+            {
+                "tasks": ["demo"],
+                "models": ["tiny"],
+                "fractions": [1],
+                "variants": [{"name": "few", "train_fraction": 0.1}],
+            },
+            "grid few: train_fraction is what the fractions of this comparison say; leave one out",
+        ),
+        (
+            {"tasks": ["demo"], "models": [{"name": "tiny", "seed": 9}], "seeds": [1]},
+            "grid tiny: seed is what the seeds",
+        ),
+        ({"tasks": ["demo"], "models": ["tiny"], "options": {"seed": 9}, "seeds": [1]}, "grid: options: seed is what"),
     ],
 )
 def test_mistakes_are_named(values: dict, message: str) -> None:

@@ -117,6 +117,8 @@ class Comparison:
     title: str = ""
     note: str = ""
     failures: list[tuple[str, str]] = field(default_factory=list)
+    metrics: Sequence[str] = ()
+    """Asked for in place of each task's primary one."""
 
     @property
     def tasks(self) -> list[str]:
@@ -132,9 +134,10 @@ class Comparison:
         return len({group.labels.get(label) for group in self.groups}) > 1
 
     def headline(self, group: Group) -> Column:
-        """The column that the group's contest is decided by."""
+        """The column that the group's contest is decided by: of the first metric asked for that its runs have."""
         run = group.runs[0].run
-        return Column(run.headline_split, run.primary_metric)
+        known = flat_metrics(run.metrics.get(run.headline_split) or {})
+        return Column(run.headline_split, next((m for m in self.metrics if m in known), run.primary_metric))
 
 
 def compare(
@@ -146,7 +149,9 @@ def compare(
     for compared in runs:
         labels = {name: compared.labels.get(name) for name in LABELS}
         groups.setdefault(tuple(labels.values()), Group(labels, [])).runs.append(compared)
-    comparison = Comparison(list(groups.values()), _columns(groups.values(), metrics), title, note, list(failures))
+    comparison = Comparison(
+        list(groups.values()), _columns(groups.values(), metrics), title, note, list(failures), metrics
+    )
     contests: dict[tuple[Any, Any], list[Group]] = {}
     for group in comparison.groups:
         contests.setdefault((group.labels["task"], group.labels["fraction"]), []).append(group)

@@ -53,7 +53,7 @@ def epoch_tables(comparison: Comparison) -> Iterator[Rows]:
     """The primary metric and the loss on validation after each epoch, for tasks with runs of several."""
     for task in comparison.tasks:
         groups = comparison.of_task(task)
-        for metric in (groups[0].runs[0].run.primary_metric, "loss"):
+        for metric in dict.fromkeys((comparison.headline(groups[0]).metric, "loss")):
             curves = [(group, curve) for group in groups if (curve := mean_curve(group, "validation", metric))]
             last = max((int(curve.epochs[-1] + 1e-3) for _, curve in curves), default=0)
             if last > 1:

@@ -60,19 +60,19 @@ def plots(comparison: Comparison, task: str) -> Iterator[tuple[str, str, Figure]
     names = list(dict.fromkeys(group.name for group in groups))
     column = comparison.headline(groups[0])
     title = column.title
-    if len({group.labels["fraction"] for group in groups}) > 1:
+    shares = {group.labels["fraction"] or 1.0 for group in groups}
+    of_share = f", {100 * max(shares):g} % of the training data" if len(shares) > 1 else ""
+    if len(shares) > 1:
         lines = list(_by_fraction(groups, names, comparison))
         chart = figures.line_chart(lines, xlabel="share of the training data", ylabel=title, size=PLOT, percent=True)
         yield "fractions", f"{title} by share of the training data", chart
-    largest = max((group.labels["fraction"] or 1.0 for group in groups), default=1.0)
-    full = [group for group in groups if (group.labels["fraction"] or 1.0) == largest]
-    primary = full[0].runs[0].run.primary_metric
-    for split, metric in (("validation", primary), ("validation", "loss"), ("train", "loss")):
+    full = [group for group in groups if (group.labels["fraction"] or 1.0) == max(shares)]
+    for split, metric in dict.fromkeys((("validation", column.metric), ("validation", "loss"), ("train", "loss"))):
         lines = [line for group in full if (line := _curve(group, split, metric, names.index(group.name)))]
         if any(len(line.x) > 1 for line in lines):
             what = f"{split} {metric.replace('_', ' ')}"
             chart = figures.line_chart(lines, xlabel="epoch", ylabel=what, size=PLOT)
-            yield f"curves-{split}-{metric}", f"{what} by epoch", chart
+            yield f"curves-{split}-{metric}", f"{what} by epoch{of_share}", chart
     for cost, file, label in (("parameters", "parameters", "parameters"), ("seconds", "time", "training time (s)")):
         points = [
             (group.name, group.cost(cost), y, names.index(group.name))
@@ -81,7 +81,7 @@ def plots(comparison: Comparison, task: str) -> Iterator[tuple[str, str, Figure]
         ]
         if sum(x is not None for _, x, _, _ in points) > 1:
             chart = figures.point_chart(points, xlabel=label, ylabel=title, size=PLOT)
-            yield file, f"{title} by {label.partition(' (')[0]}", chart
+            yield file, f"{title} by {label.partition(' (')[0]}{of_share}", chart
 
 
 def _by_fraction(groups: list[Group], names: list[str], comparison: Comparison) -> Iterator[figures.Series]:

@@ -48,13 +48,14 @@ def build_rows(comparison: Comparison) -> Rows:
     """The table that a person reads."""
     labels = [name for name in LABELS if name == "model" or comparison.varies(name)]
     seeds = any(len(group.runs) > 1 for group in comparison.groups)
-    tested = any(group.p is not None for group in comparison.groups)
+    tested = {comparison.headline(group).title for group in comparison.groups if group.p is not None}
+    p = f"p ({tested.pop()})" if len(tested) == 1 < len(comparison.columns) else "p" if tested else None
     published = any(group.published is not None for group in comparison.groups)
     costs = [cost for cost in COSTS if any(group.cost(cost[0]) is not None for group in comparison.groups)]
     headings = [*labels, *["runs"] * seeds, *[column.title for column in comparison.columns]]
     if len(comparison.tasks) == 1:
         headings[0] = f"model on {comparison.tasks[0]}"
-    headings += ["p"] * tested + ["published"] * published + [title for _, title, _ in costs]
+    headings += ([p] if p else []) + ["published"] * published + [title for _, title, _ in costs]
 
     def fields(group: Group) -> Iterator[Field]:
         for name in labels:
@@ -64,7 +65,7 @@ def build_rows(comparison: Comparison) -> Rows:
         for column in comparison.columns:
             mean = group.mean(column)
             yield Field("" if mean is None else format.mean_spread(mean, group.spread(column)), column in group.best)
-        if tested:
+        if p:
             yield Field("" if group.p is None else p_text(group.p))
         if published:
             yield Field("" if group.published is None else format.value(group.published))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from registry.reports.tables import Calibration
 
+LABEL = 32
+"""Characters in a line of a legend."""
 MOST_IN_HEATMAP = 1000
 """Classes of a confusion matrix that is drawn: more than pixels show nothing, and take memory by their square."""
 
@@ -41,10 +44,10 @@ def line_chart(
 
     Args:
         mark: a vertical line (x, name), such as the update of the best weights.
-        percent: x is a share, labelled so at every point.
+        percent: x is a share, labelled so at every point; logarithmic where shares are of several magnitudes.
     """
     figure, axes = new_axes(size, title, xlabel, ylabel)
-    for name, line in zip(readable([line.name for line in lines]), lines, strict=True):
+    for name, line in zip(_labels([line.name for line in lines]), lines, strict=True):
         style: dict[str, Any] = {"color": COLOURS[line.colour % len(COLOURS)]}
         style["linestyle"] = DASHES[(line.colour // len(COLOURS)) % len(DASHES)]
         if line.marked or len(line.x) == 1:
@@ -56,13 +59,14 @@ def line_chart(
     if mark is not None:
         axes.axvline(mark[0], color=MUTED, linewidth=1, linestyle=(0, (2, 2)), label=mark[1])
     if percent:
-        axes.set_xticks(sorted({x for line in lines for x in line.x}))
-        axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g} %")
+        shares = sorted({x for line in lines for x in line.x})
+        axes.set_xscale("log" if shares[-1] >= 10 * shares[0] else "linear")
+        axes.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
+        axes.set_xticks([], minor=True)
     axes.margins(x=0.02)
     if len(lines) > 1 or mark is not None:
-        axes.legend(
-            loc="best" if len(lines) < 5 else "center left", bbox_to_anchor=None if len(lines) < 5 else (1, 0.5)
-        )
+        few = len(lines) < 5 and not any("\n" in str(drawn.get_label()) for drawn in axes.lines)
+        axes.legend(loc="best") if few else _legend_beside(figure)
     return figure
 
 
@@ -144,13 +148,12 @@ def point_chart(
     from matplotlib import ticker
 
     figure, axes = new_axes(size, xlabel=xlabel, ylabel=ylabel)
-    labels = readable([name for name, *_ in points])
-    for label, (_, x, y, colour) in zip(labels, points, strict=True):
-        shade = COLOURS[colour % len(COLOURS)]
+    for label, (_, x, y, colour) in zip(_labels([name for name, *_ in points]), points, strict=True):
+        shade, marker = COLOURS[colour % len(COLOURS)], MARKERS[(colour + colour // len(COLOURS)) % len(MARKERS)]
         if x is None:
             axes.axhline(y, color=shade, linewidth=1.2, linestyle=DASHES[1], label=label)
         else:
-            axes.scatter([x], [y], s=46, linewidths=0, label=label, color=shade, marker=MARKERS[colour % len(MARKERS)])
+            axes.scatter([x], [y], s=46, linewidths=0, label=label, color=shade, marker=marker)
     places = [x for _, x, _, _ in points if x is not None]
     spread = max(places) / min(places)
     axes.set_xscale("log")
@@ -160,8 +163,23 @@ def point_chart(
     axes.xaxis.set_major_locator(ticker.MaxNLocator(4) if spread < 4 else steps)
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.xaxis.set_major_formatter(lambda x, _: format.number(x))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    _legend_beside(figure)
     return figure
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Names for a legend, in lines of at most LABEL characters."""
+    return [textwrap.fill(name, LABEL) or name for name in readable(names)]
+
+
+def _legend_beside(figure: Figure) -> None:
+    """A legend to the right of the axes, which stay as wide as they are beside short names."""
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    lines = [line for label in labels for line in label.split("\n")]
+    width, height = figure.get_size_inches()
+    wider = max(0.0, 0.065 * (max(map(len, lines)) - 16))
+    figure.set_size_inches(width + wider, max(height, 0.4 + 0.18 * len(lines)))
+    figure.legend(loc="outside right center")
 
 
 def _fade() -> Any:

@@ -149,7 +149,7 @@ def test_markdown(comparison: Comparison) -> None:
     text = to_markdown(comparison)
     first = text.splitlines()[2]
     assert first == (
-        "| model on demo | fraction | runs | validation accuracy | test accuracy | p | parameters "
+        "| model on demo | fraction | runs | validation accuracy | test accuracy | p (test accuracy) | parameters "
         "| time/update | samples/s | memory |"
     )
     best = comparison.groups[3]

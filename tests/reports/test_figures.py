@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,39 @@ def test_a_label_is_no_formula(label: str) -> None:
     ):
         drawing.inline_svg(figure, "chart")
         figure.canvas.draw()  # as TensorBoard does, outside of our settings
+
+
+def test_long_names_have_a_legend_beside_axes_that_keep_their_width() -> None:
+    names = ["tiny epochs 3, batch_size 16, learning_rate 0.00012, warmup 0.06, weight_decay 0.02", "/a" * 40]
+    charts = {
+        length: figures.line_chart(
+            [figures.Series(name[:length], [1, 2], [0.5, 0.6]) for name in names], size=(5.6, 3.3)
+        )
+        for length in (10, 80)
+    }
+    charts |= {
+        0: figures.point_chart([(name, 10.0, 0.5, 0) for name in names], xlabel="x", ylabel="y", size=(5.6, 3.3))
+    }
+    widths = {}
+    for length, figure in charts.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # constrained layout warns where it finds no room
+            figure.canvas.draw()
+        widths[length] = figure.axes[0].get_window_extent().width / figure.dpi
+        legend = (figure.legends or [figure.axes[0].get_legend()])[0]
+        assert all(len(line) <= figures.LABEL for text in legend.get_texts() for line in text.get_text().split("\n"))
+        assert legend.get_window_extent().x1 <= figure.bbox.x1
+    assert min(widths.values()) > 3
+
+
+def test_shares_of_several_magnitudes_stand_apart_and_more_groups_than_colours_have_other_markers() -> None:
+    line = figures.Series("a", [0.01, 0.02, 0.05, 0.1, 1.0], [0.1, 0.2, 0.3, 0.4, 0.5])
+    axes = figures.line_chart([line], percent=True).axes[0]
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1 %", "2 %", "5 %", "10 %", "100 %"]
+    points = figures.point_chart([(str(i), 1.0 + i, 0.5, i) for i in range(16)], xlabel="x", ylabel="y").axes[0]
+    looks = {(tuple(drawn.get_facecolor()[0]), drawn.get_paths()[0].vertices.tobytes()) for drawn in points.collections}
+    assert len(looks) == 16
 
 
 def test_names_with_a_glyph_stay() -> None:
