@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from registry.grid_runner import Outcome
     from registry.grids import Grid
     from registry.reports.comparison import Compared, Comparison
+    from registry.reports.run_record import RunRecord
 
 SCRIPTS = Path(__file__).resolve().parent
 FOR_RUNS = ("data", "evaluate_on", "metrics", "output_dir", "plugin_file")
@@ -48,7 +49,7 @@ FOR_RUNS = ("data", "evaluate_on", "metrics", "output_dir", "plugin_file")
 @click.option(
     "--metric", "metrics", multiple=True, help="Metric of the table; default: the task's primary one; repeatable."
 )
-@click.option("--output-dir", help="Where runs, tables and plots go; default comparisons/<name of the grid>.")
+@click.option("--output-dir", help="Where runs, tables and plots go; default: a name of its own in comparisons/.")
 @click.option("--config-file", help="Launch configuration of every run (accelerate_configs/…).")
 @click.option("--devices", help="CUDA devices, with commas: as many runs at a time, one on each.")
 @click.option(
@@ -67,11 +68,15 @@ def main(runs: tuple[str, ...], **options: Any) -> None:
         flags = {str(item.name): item.opts[0] for item in click.get_current_context().command.params}
         for name in (name for name, value in options.items() if value and name not in FOR_RUNS):
             raise ValueError(f"{flags[name]} is for a grid: give it without run directories")
-        comparison = compare_directories(runs, options)
-        show(comparison, Path(options["output_dir"] or "comparisons/runs"))
-        sys.exit(1 if comparison.failures else 0)
-    else:
-        sys.exit(run_grid(read_options(options), options))
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # as Ctrl-C
+        signal.signal(number, signal.default_int_handler)
+    try:
+        sys.exit(compare_directories(runs, options) if runs else run_grid(read_options(options), options))
+    except KeyboardInterrupt:
+        from registry.training.interruption import REQUEUE
+
+        click.echo("asked to stop: runs that had begun are saved; the same command goes on", err=True)
+        sys.exit(REQUEUE)
 
 
 def read_options(options: dict[str, Any]) -> Grid:
@@ -110,7 +115,7 @@ def setting(text: str) -> Any:
 
 
 def run_grid(grid: Grid, options: dict[str, Any]) -> int:
-    """Run what is not finished, compare everything that is; 1 where a run failed, 75 where it was asked to stop."""
+    """Run what is not finished, compare everything that is; 1 where a run failed."""
     from rich.console import Console
 
     from registry import tasks
@@ -118,7 +123,6 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
     from registry.grids import expand, prerequisites
     from registry.models.resolution import resolve_model
     from registry.plugins import load_plugin_file
-    from registry.training.interruption import REQUEUE
 
     name = Path(options["grid_file"]).stem if options["grid_file"] else "-".join([listed(options["tasks"])[0], "grid"])
     output = Path(options["output_dir"] or f"comparisons/{name}")
@@ -139,13 +143,7 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
             console.print(f"{runner.state(cell):10} {cell.title}", markup=False)
         return 0
     console.print(f"{len(cells)} runs in {output}", markup=False)
-    for number in (signal.SIGTERM, signal.SIGUSR1):  # as Ctrl-C
-        signal.signal(number, signal.default_int_handler)
-    try:
-        outcomes = runner.run(cells, lambda outcome: console.print(outcome_line(outcome), markup=False, soft_wrap=True))
-    except KeyboardInterrupt:
-        click.echo("asked to stop: runs that had begun are saved; the same command goes on", err=True)
-        return REQUEUE
+    outcomes = runner.run(cells, lambda outcome: console.print(outcome_line(outcome), markup=False, soft_wrap=True))
     compared = [compared_cell(outcome) for outcome in outcomes if outcome.state != FAILED]
     failures = [(outcome.cell.title, outcome.reason) for outcome in outcomes if outcome.state == FAILED]
     comparison = build(compared, options, grid.evaluate_on, plugin_files, grid.title or name, grid.note, failures)
@@ -153,8 +151,8 @@ def run_grid(grid: Grid, options: dict[str, Any]) -> int:
     return 1 if comparison.failures else 0
 
 
-def compare_directories(runs: Sequence[str], options: dict[str, Any]) -> Comparison:
-    """The comparison of finished run directories."""
+def compare_directories(runs: Sequence[str], options: dict[str, Any]) -> int:
+    """Compare finished run directories; 1 where one could not be scored."""
     from registry.grids import check_places
     from registry.reports.comparison import labelled
     from registry.reports.run_record import read_run
@@ -166,7 +164,19 @@ def compare_directories(runs: Sequence[str], options: dict[str, Any]) -> Compari
         if not record.finished:
             raise ValueError(f"{record.directory.path}: this run is not finished")
     plugin_files = {r.directory.path: options["plugin_file"] for r in records if options["plugin_file"]}
-    return build(labelled(records), options, evaluate_on, plugin_files)
+    comparison = build(labelled(records), options, evaluate_on, plugin_files)
+    show(comparison, Path(options["output_dir"] or Path("comparisons") / name_of(records)))
+    return 1 if comparison.failures else 0
+
+
+def name_of(records: Sequence[RunRecord]) -> str:
+    """A name for the comparison of these runs, which others do not have."""
+    import hashlib
+
+    paths = sorted(str(record.directory.path.resolve()) for record in records)
+    digest = hashlib.sha256("\0".join(paths).encode()).hexdigest()[:6]
+    others = f"-and-{len(records) - 1}-more" if len(records) > 1 else ""
+    return f"{records[0].directory.path.resolve().name}{others}-{digest}"
 
 
 def build(

@@ -7,6 +7,8 @@ python scripts/evaluate.py runs/sst2-roberta-base-1 --file reviews.csv --text-co
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -51,10 +53,11 @@ def main(
     metrics = metrics_of(loaded, rows, options)
     seconds = time.perf_counter() - started
     place = str(Path(options["data_dir"]).absolute()) if options["data_dir"] else None
-    asked = {"name": name, "task": task, "file": file, "data_dir": place, "engine": loaded.engine}
+    given = {"task": task, "file": str(Path(file).absolute()) if file else None, "data_dir": place}
+    asked = {"name": name, **given, "engine": loaded.engine}
     results = {"run": str(loaded.directory.path), **asked, "rows": len(rows), "seconds": seconds, **metrics}
     show(results, metrics)
-    write(results, Path(output) if output else None, loaded.directory.evaluations / f"{name}.json")
+    write(results, Path(output) if output else None, usual_place(loaded.directory.evaluations, name, given))
     if report:
         from registry.reports import write_report
 
@@ -88,6 +91,18 @@ def metrics_of(run: Run, rows: Dataset, options: Mapping[str, Any]) -> dict[str,
     encoded = encode(rows)
     with counting(sys.stderr.isatty(), len(encoded)) as on_batch:
         return score(run, encoded, on_batch)
+
+
+def usual_place(evaluations: Path, name: str, given: Mapping[str, str | None]) -> Path:
+    """NAME.json, or NAME with a few digits where the scores of another file or another place of data lie there."""
+    try:
+        before = json.loads((evaluations / f"{name}.json").read_bytes())
+    except (OSError, ValueError):
+        return evaluations / f"{name}.json"
+    if not isinstance(before, dict) or all(before.get(key) == value for key, value in given.items()):
+        return evaluations / f"{name}.json"
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:6]
+    return evaluations / f"{name}-{digest}.json"
 
 
 def show(results: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:

@@ -27,6 +27,8 @@ def write_comparison(comparison: Comparison, output: Path) -> Path:
         (output / f"table.{name}").write_text(text(comparison), encoding="utf-8")
     epochs = list(epoch_tables(comparison))
     (output / "epochs.md").write_text("\n\n".join(map(markdown_table, epochs)) + "\n" * bool(epochs), encoding="utf-8")
+    for drawn in [*(output / "plots").glob("*.png"), *(output / "plots").glob("*.svg")]:
+        drawn.unlink()  # of a comparison that stood here, which may have had other tasks
     charts = []
     for task in comparison.tasks:
         for name, title, figure in plots(comparison, task):

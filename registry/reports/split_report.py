@@ -79,13 +79,19 @@ def build_split_report(run: RunRecord, split: str) -> SplitReport:
 
 
 def primary_interval(run: RunRecord, split: str, predictions: Predictions | None = None) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the primary metric; None where saved predictions do not give it."""
+    """95 % bootstrap interval of the primary metric; None where saved predictions do not give it.
+
+    None, too, where all resamples agree: twelve right answers of twelve make nothing certain.
+    """
     predictions = predictions or run.predictions(split)
     reported = run.metrics[split].get(run.primary_metric)
     if predictions is None or reported is None:
         return None
     metric = row_metric(run.primary_metric, predictions, reported)
-    return interval(bootstrap(metric)) if metric is not None else None
+    if metric is None:
+        return None
+    low, high = interval(bootstrap(metric))
+    return (low, high) if low < high else None
 
 
 def _charts(scored: Predictions, matrix: np.ndarray | None) -> Iterator[Chart]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 import time
@@ -31,11 +32,14 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`compare("--tasks", "demo", …)` in an empty folder."""
     monkeypatch.chdir(tmp_path)
     script = load_script()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
 
     def run(*arguments: object) -> Result:
         return CliRunner().invoke(script.main, [str(argument) for argument in arguments])
 
-    return run
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
@@ -152,6 +156,24 @@ def test_a_score_that_fails_is_no_success_and_a_run_given_twice_is_one(compare, 
     refused = compare(*runs, "--output-dir", tmp_path / "file")
     assert refused.exit_code == 2
     assert refused.output.endswith(f"error: {tmp_path / 'file'}: File exists\n")
+
+
+def test_asked_to_stop_while_it_scores_elsewhere_it_says_so(compare, tmp_path: Path, monkeypatch) -> None:
+    runs = [write_run(tmp_path / name, rows=40) for name in ("a", "b")]
+    monkeypatch.setattr("subprocess.run", lambda *given, **more: signal.raise_signal(signal.SIGTERM))
+    result = compare(*runs, "--evaluate-on", "sst2", "--data", f"sst2={tmp_path}")
+    assert (result.exit_code, result.output.startswith("asked to stop: ")) == (75, True)
+
+
+def test_each_comparison_of_runs_has_its_own_place_and_no_plots_of_another(compare, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, rows=40, seed=seed) for seed, name in enumerate("abc")]
+    assert compare(*runs).exit_code == compare(*runs[:2]).exit_code == 0
+    places = sorted((tmp_path / "comparisons").iterdir())
+    assert [place.name.rpartition("-")[0] for place in places] == ["a-and-1-more", "a-and-2-more"]
+    (places[0] / "plots" / "old-time.png").touch()
+    assert compare(*runs[:2]).exit_code == 0
+    assert not (places[0] / "plots" / "old-time.png").exists()
+    assert list((places[0] / "plots").glob("demo-*.png"))
 
 
 @pytest.mark.slow

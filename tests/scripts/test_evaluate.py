@@ -150,6 +150,17 @@ def test_a_file_never_takes_the_place_of_the_runs_own_split(run, tmp_path):
     assert (found["rows"], found["file"]) == (2, str(tmp_path / "validation.csv"))
 
 
+def test_files_of_one_name_have_scores_of_their_own(run, tmp_path):
+    for folder, label in (("a", "positive"), ("b", "negative")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.csv").write_text(f'text,label\n"a good, good film",{label}\nbad soup,negative\n')
+        for _ in range(2):  # scored again, each takes its own place
+            result = run_evaluate(run, "--file", tmp_path / folder / "same.csv")
+            assert result.exit_code == 0, result.output
+    kept = [read_json(path) for path in sorted((run / "evaluations").glob("same.csv*.json"))]
+    assert sorted(scores["file"] for scores in kept) == [str(tmp_path / name / "same.csv") for name in ("a", "b")]
+
+
 def test_a_run_does_not_choose_what_is_written_to_but_a_person_does(run, tmp_path):
     (tmp_path / "far").write_text("untouched")
     own, link = run / "evaluations" / "validation.json", tmp_path / "link.json"
