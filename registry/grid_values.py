@@ -61,7 +61,8 @@ def checked_options(given: Any, where: str) -> dict[str, Any]:
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"{where}: unknown option {name!r}{suggestion(name, known)}")
-        _checked(name, value, where)
+        found = _checked(name, value, where)
+        values[name] = found if isinstance(found, dict) and isinstance(value, str) else value  # typed as KEY=VALUE
     return values
 
 

@@ -83,12 +83,15 @@ def check(item: dataclasses.Field[Any], value: Any, origin: str) -> Any:
         return _bounded(flag, item, number)
     if kind is dict and isinstance(value, Mapping):
         return {str(k): _scalar_text(v) for k, v in value.items()}
+    if kind is dict and isinstance(value, str) and "=" in value:  # as one is typed: KEY=VALUE
+        name, _, text = value.partition("=")
+        return {name: text}
     if kind is list and isinstance(value, (list, tuple)):
         return [str(v) for v in value]
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)  # a file's 2 is the command line's
     if not isinstance(value, kind):
-        raise ValueError(f"{flag}: {value!r} is not of type {kind.__name__}")
+        raise ValueError(f"{flag}: {value!r} is not {'KEY=VALUE' if kind is dict else f'of type {kind.__name__}'}")
     choices = item.metadata["choices"]
     if choices and value not in choices:
         raise ValueError(f"{flag}: {value!r} is not one of {', '.join(choices)}")

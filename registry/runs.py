@@ -151,12 +151,16 @@ def load_run(
         ValueError: in one line, when there is no run, or it is unfinished, broken, or of a task or
             model that is not registered here.
     """
+    from registry.onnx_model import DESCRIPTION_FILE
+
     directory = files = RunDirectory(Path(path))
     if engine == "onnx":
         _check_onnx(device, precision)
         if directory.onnx.is_dir():
             files = RunDirectory(directory.onnx)
     record = read_record(files)
+    if engine == "torch" and (files.path / DESCRIPTION_FILE).is_file():
+        raise ValueError(f"{path}: this is an export, which --engine onnx runs")
     if record.status != FINISHED:
         raise ValueError(f"{path}: this run is unfinished (status {record.status!r}); give its command again first")
     if plugin_file is not None:

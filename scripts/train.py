@@ -112,7 +112,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     finally:
         screen.stop()
         progress.close()
-    screen.closing(results, progress.directory.path)
+    screen.closing(results, progress.directory.path, choice.options.run.plugin_file)
     finish_engine(accelerator)
 
 

@@ -24,6 +24,7 @@ def test_sources_in_order():
     ("config", "message"),
     [
         ({"learning_rat": 1}, "did you mean learning_rate"),
+        ({"model_option": "dropout"}, "--model-option (config): 'dropout' is not KEY=VALUE"),
         ({"learning_rate": "fast"}, "--learning-rate (config): 'fast' is not a number"),
         ({"learning_rate": 0}, "must be above 0"),
         ({"batch_size": 0}, "below 1"),

@@ -84,6 +84,10 @@ def test_a_task_of_others() -> None:
     check_task(weather)
 
 
+def test_numbers_are_selected_by_what_the_task_takes_for_them() -> None:
+    check_task(Classification(description="Numbers", problem="regression"), model="bow")
+
+
 def test_checkpoints_that_are_not_at_hand_are_skipped_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

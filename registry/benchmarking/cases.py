@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.grids import check_places
 from registry.options import fields
 from registry.resolving import suggestion
 
@@ -55,6 +56,7 @@ def read_cases(file: str | None, typed: Mapping[str, Any], data: Mapping[str, st
             options["data_dir"] = data[options["task"]]
         base = Case(name, options, processes)
         cases += [varied(base, axis, value) for axis, found in axes.items() for value in found] or [base]
+    check_places("data", data, [str(case.options.get("task", "demo")) for case in cases])
     return cases
 
 

@@ -42,6 +42,7 @@ def write_model_card(directory: str | Path) -> Path:
         intervals={split: primary_interval(run, split) for split in run.evaluated()},
         options=options,
         command=repeat_command(run),
+        plugin_file=run.directory.plugin.name if run.directory.plugin.is_file() else None,
         pipeline=PIPELINES.get(run.head.kind) if _read_by_transformers(run) else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -103,8 +104,9 @@ class Screen:
         shown = "  ".join(f"{n} {short(v)}" for n, v in flat_numbers(metrics) if "/" not in n and n != "support")
         self.line(f"update {update}: {split}  {shown}{'  (best)' if best else ''}")
 
-    def closing(self, results: Mapping[str, Mapping[str, Any]], run: Path) -> None:
+    def closing(self, results: Mapping[str, Mapping[str, Any]], run: Path, plugin_file: str | None) -> None:
         """The table at the end, where everything is, and what to run next."""
+        given = f"{run} --plugin-file {shlex.quote(plugin_file)}" if plugin_file else str(run)
         table = Table(title="results", title_justify="left", title_style="bold", box=None, pad_edge=False)
         table.add_column("metric", style="cyan")
         splits = [name for name, values in results.items() if values]
@@ -116,9 +118,9 @@ class Screen:
         self.console.print(table)
         self.line(f"run       {run}")
         self.line(f"report    {run / 'report.html'}")
-        self.line(f"next      python scripts/predict.py {run} --text '…'")
+        self.line(f"next      python scripts/predict.py {given} --text '…'")
         scored = next((split for split in splits if split != "train"), "train")
-        self.line(f"          python scripts/evaluate.py {run} --split {scored}")
+        self.line(f"          python scripts/evaluate.py {given} --split {scored}")
 
 
 @contextlib.contextmanager

@@ -27,6 +27,11 @@ def test_a_file_has_cases_for_which_typed_options_and_data_hold(tmp_path: Path) 
     ]
 
 
+def test_a_place_for_a_task_of_no_case_is_a_mistyped_name() -> None:
+    with pytest.raises(ValueError, match="--data dmo=…: nothing would read it; this comparison has demo"):
+        read_cases(None, {"task": "demo"}, {"dmo": "/data"})
+
+
 def test_every_axis_varies_by_itself(tmp_path: Path) -> None:
     file = written(tmp_path, "a:\n  task: sst2\n  max_length: 8\n  vary: {max_length: [16, 32], processes: [2]}\n")
     assert read_cases(file, {}, {}) == [

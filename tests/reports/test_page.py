@@ -129,6 +129,13 @@ def test_the_model_card_carries_the_results_for_the_hub(tmp_path: Path, kind: st
     assert "| learning_rate | 5e-05 |" in body
 
 
+def test_the_card_of_a_run_with_a_plugin_file_names_the_runs_copy(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", rows=60)
+    assert 'load_run("run").predict' in write_model_card(run).read_text(encoding="utf-8")
+    (run / "plugin.py").write_text("# registers a task")
+    assert 'load_run("run", plugin_file="run/plugin.py").predict' in write_model_card(run).read_text(encoding="utf-8")
+
+
 def test_tensorboard_gets_texts_figures_and_hyperparameters(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

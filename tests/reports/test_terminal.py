@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -54,6 +55,13 @@ def test_a_terminal_has_a_second_bar_so_long_as_the_pass_lasts() -> None:
     assert [bar.description for bar in bars.tasks] == ["training"]
     screen.stop()
     assert "training" in shown.getvalue()
+
+
+def test_what_to_run_next_names_the_plugin_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(shown=True).closing({"train": {}}, Path("runs/moods-1"), "my task.py")
+    told = capsys.readouterr().out
+    assert "predict.py runs/moods-1 --plugin-file 'my task.py' --text" in told
+    assert "evaluate.py runs/moods-1 --plugin-file 'my task.py' --split" in told
 
 
 def test_another_process_than_the_first_shows_nothing(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:

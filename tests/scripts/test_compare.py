@@ -64,6 +64,19 @@ def test_a_grid_of_options_is_listed(compare) -> None:
     assert "waiting    demo · bow · 50 % · seed 2" in result.output
 
 
+def test_a_pair_is_set_as_it_is_typed_elsewhere(compare) -> None:
+    script = load_script()
+    given = {
+        "tasks": "demo",
+        "models": "tiny",
+        "settings": ("model_option=dropout=0.2",),
+        "data": (),
+        "checkpoints": (),
+    }
+    keys = ("grid_file", "fractions", "seeds", "evaluate_on", "plugin_file", "config_file")
+    assert script.read_options(dict.fromkeys(keys) | given).overrides == {"model_option": {"dropout": "0.2"}}
+
+
 def test_the_command_line_wins_over_the_file(compare, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text("tasks: [demo]\nmodels: [tiny, bow]\nseeds: [1, 2, 3]\n")
     result = compare("--grid", "grid.yaml", "--seeds", "7", "--models", "bow", "--dry-run")

@@ -44,6 +44,8 @@ def test_onnx_answers_as_pytorch_does(make_run, tmp_path, model):
     assert description["difference"] < 1e-4
     assert description["onnx"] == pytest.approx(description["torch"], abs=0.005)
     assert not list((tmp_path / "onnx").rglob("*.safetensors"))
+    with pytest.raises(ValueError, match=r"onnx: this is an export, which --engine onnx runs$"):
+        load_run(tmp_path / "onnx")
 
 
 def test_an_adapter_is_merged(train, tmp_path):
