@@ -100,6 +100,10 @@ class AdaptedSpec(ModelSpec):
         """As the adapted model."""
         return self.spec.unused(head, source)
 
+    def redrawn_head(self, head: Head, source: ModelSource) -> str:
+        """As the adapted model."""
+        return self.spec.redrawn_head(head, source)
+
     def ignores_padding(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """As the adapted model."""
         return self.spec.ignores_padding(tokenizer)

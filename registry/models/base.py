@@ -133,6 +133,10 @@ class ModelSpec(abc.ABC):
         """Layers that start from random weights though the others are trained: those that training must change."""
         return 0
 
+    def redrawn_head(self, head: Head, source: ModelSource) -> str:
+        """Why `build` draws the head anew though the weights come with one of as many outputs; empty where not."""
+        return ""
+
     def ignores_padding(self, tokenizer: PreTrainedTokenizerBase) -> bool:
         """Whether more padding leaves the logits alone; a model without a mask never sees padding."""
         return self.pads_freely and "attention_mask" in tokenizer.model_input_names

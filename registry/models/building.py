@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from registry.heads import Head
 from registry.models.base import ModelSource
 from registry.models.head_plans import HeadPlan
 from registry.models.layers import find_backbone, layer_map, layer_stacks
+from registry.models.saved_heads import adopt, clash, label_rows, row_order
 
 WEIGHTS = "model.safetensors"
 
@@ -27,11 +29,14 @@ def new_module(plan: HeadPlan, config: PreTrainedConfig) -> nn.Module:
         return plan.finish(plan.model_class._from_config(config, dtype=torch.float32, **plan.arguments()))
 
 
-def pretrained_module(plan: HeadPlan, config: PreTrainedConfig, source: ModelSource, entries: int) -> nn.Module:
-    """The module with a checkpoint's weights, under a new head where it has none of this shape.
+def pretrained_module(
+    plan: HeadPlan, config: PreTrainedConfig, source: ModelSource, entries: int, saved: Head
+) -> nn.Module:
+    """The module with a checkpoint's weights, under a new head where it has none of this shape for these labels.
 
     Args:
         entries: of the tokenizer; tokens that were added to it get new embeddings.
+        saved: the head that the checkpoint comes with (`saved_head`).
 
     Raises:
         ValueError: the checkpoint cannot be read or lacks weights of the encoder.
@@ -50,22 +55,29 @@ def pretrained_module(plan: HeadPlan, config: PreTrainedConfig, source: ModelSou
         model.resize_token_embeddings(entries, mean_resizing=False)
     random = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     weights = {name: parameter for name, parameter in model.named_parameters() if name in random}
+    if not plan.own:
+        adopt(model, saved, plan.head)
     module = plan.finish(model)
-    if plan.own:
-        _take_head(module, Path(source.path) / WEIGHTS)
+    if plan.own and not clash(saved, plan.head):
+        _take_head(module, Path(source.path) / WEIGHTS, row_order(saved, plan.head), plan.head)
     _check_complete(module, weights, source.path)
     return module
 
 
-def _take_head(module: nn.Module, file: Path) -> None:
-    """Give a head of ours the weights of the one that `save_module` wrote, as transformers does with its own heads."""
+def _take_head(module: nn.Module, file: Path, order: list[int] | None, head: Head) -> None:
+    """Give a head of ours the weights of the one that `save_module` wrote, as transformers does with its own heads.
+
+    Args:
+        order: the saved row of each label; None where there are not as many.
+    """
     if not file.is_file():
         return
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items() if name.startswith("head.")}
     with safe_open(file, framework="pt") as saved:
         found = {name: saved.get_tensor(name) for name in saved.keys() if name in wanted}  # noqa: SIM118
-    if {name: tensor.shape for name, tensor in found.items()} == wanted:
-        module.load_state_dict(found, strict=False)
+    if order is not None and {name: tensor.shape for name, tensor in found.items()} == wanted:
+        rows = {name: found[name][order] for name in label_rows(module, head)}
+        module.load_state_dict(found | rows, strict=False)
 
 
 def _check_complete(module: nn.Module, random: Mapping[str, nn.Parameter], path: str) -> None:

@@ -81,9 +81,11 @@ class Transformer(ModelSpec):
         """The module, in float32 on the CPU: the checkpoint's weights under a new head, or random ones."""
         from registry.models.building import new_module, pretrained_module, reinitialise
         from registry.models.head_plans import default_pooling
+        from registry.models.saved_heads import saved_head
 
         source = self._source(source)
         config = self._config(source)
+        saved = saved_head(config)
         set_head(config, head)
         ends_by_pad = default_pooling(config) == "last"
         if not ends_by_pad and getattr(config, "pad_token_id", None) is None:
@@ -92,7 +94,7 @@ class Transformer(ModelSpec):
             set_vocabulary(config, tokenizer)
             module = new_module(self._plan(config, head, source), config)
         else:
-            module = pretrained_module(self._plan(config, head, source), config, source, len(tokenizer))
+            module = pretrained_module(self._plan(config, head, source), config, source, len(tokenizer), saved)
             reinitialise(module, self.reinit_layers)
         if ends_by_pad:  # once the embeddings are there, for the pad token may have been added to them
             _set_pad_token(module, tokenizer)
@@ -174,6 +176,13 @@ class Transformer(ModelSpec):
         else:
             found["vocabulary_size"] = "is for random weights; a checkpoint comes with its vocabulary"
         return found
+
+    def redrawn_head(self, head: Head, source: ModelSource) -> str:
+        """That the checkpoint's head is of another kind, or its labels have other names."""
+        from registry.models.saved_heads import clash, saved_head
+
+        source = self._source(source)
+        return "" if source.from_scratch else clash(saved_head(self._config(source)), head)
 
     def _source(self, source: ModelSource) -> ModelSource:
         if source.path:

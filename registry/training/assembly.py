@@ -145,6 +145,9 @@ def assemble(choice: Choice, say: Callable[[str], None]) -> Job:
         )
     refuse_unused(options.run.task_option, "--task-option", task.unused(head))
     refuse_unused(options.run.model_option, "--model-option", choice.spec.unused(head, choice.source))
+    reason = choice.spec.redrawn_head(head, choice.source)
+    if reason:
+        say(f"{options.run.model}: the head is drawn anew, for {reason}")
     tokenizer = choice.spec.tokenizer(choice.source, prepared.texts)
     limits = Limits(min(options.text.max_length, tokenizer.model_max_length), options.text.truncation)
     encode = Encoding(task, head, tokenizer, limits, options.data.num_workers)
