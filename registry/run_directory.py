@@ -100,7 +100,7 @@ class Record:
 
     Args:
         options: every option by name, as resolved; the cleaning that every text is given is among them.
-        data: fingerprints of the files or data set behind each split.
+        data: a digest of the rows of each split; none in records of earlier versions.
         launch: how many `processes` trained, and the launcher's `config_file` where it was given one.
     """
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from registry import tasks
+from registry.data.cache import rows_digest
 from registry.data.prepare import Prepared, prepare
 from registry.data.source import Source, source_of
 from registry.inference import EncodedExamples
@@ -38,7 +39,9 @@ def split_rows(run: Run, split: str | None, options: Options) -> tuple[str, Data
     if split not in prepared.splits:
         raise ValueError(f"--split {split}: this run has {', '.join(names)}")
     saved = read_json(run.directory.splits)["splits"]
-    if prepared.row_ids["splits"][split] != saved.get(split):
+    known = run.record.data.get(split)
+    same = prepared.row_ids["splits"][split] == saved.get(split)
+    if not same or (known is not None and rows_digest(prepared.splits[split]) != known):
         raise ValueError(f"--split {split}: its rows are not those of the training; the data have changed since")
     return split, _labelled(run, prepared, split, f"--split {split}")
 

@@ -68,6 +68,7 @@ def write_finished_run(
         options=resolved.flat(),
         limits=limits,
         seed=resolved.run.seed,
+        data=prepared.digests(),
     )
     write_run(directory, record)
     write_json(directory.splits, prepared.row_ids)

@@ -10,6 +10,7 @@ import numpy as np
 
 from registry.data import checks as checking
 from registry.data import splitting
+from registry.data.cache import rows_digest
 from registry.data.cleaning import Cleaner
 from registry.data.places import where
 from registry.data.reading import SPLITS
@@ -46,6 +47,10 @@ class Prepared:
                 for value in rows[name]:
                     if value:
                         yield value if isinstance(value, str) else " ".join(value)
+
+    def digests(self) -> dict[str, str]:
+        """Of every split a digest of its rows, for who wants to know later whether they are still the same."""
+        return {name: rows_digest(rows) for name, rows in self.splits.items()}
 
 
 def prepare(raw: DatasetDict, splits: Splits = Splits(), cleaning: Cleaning = Cleaning()) -> Prepared:

@@ -146,6 +146,7 @@ def record_of(job: Job, processes: int) -> Record:
         options=job.options.flat(),
         limits=job.limits,
         seed=run.seed,
+        data=job.prepared.digests(),
         launch={"processes": processes, "config_file": configuration_file(launcher()[1])},
     )
 

@@ -66,6 +66,25 @@ def test_changed_data_are_noticed(run):
     assert (result.exit_code, "have changed since" in result.stderr) == (2, True)
 
 
+def test_changed_rows_in_their_old_places_are_noticed(train, tmp_path):
+    rows = [f"text number {i},{'good' if i % 2 else 'bad'}" for i in range(40)]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    files = ("--train-file", tmp_path / "train.csv", "--test-file", tmp_path / "test.csv")
+    trained = train("--task", "classification", "--model", "bow", *files, "--epochs", 1, "--output-dir", "run")
+    assert trained.exit_code == 0, trained.output
+    assert run_evaluate("run", "--split", "test").exit_code == 0
+    for changed in (rows[0].replace("bad", "good"), rows[0].replace("text", "txt")):
+        (tmp_path / "test.csv").write_text("\n".join(["text,label", changed, *rows[1:]]) + "\n")
+        result = run_evaluate("run", "--split", "test")
+        assert (result.exit_code, "--split test: its rows are not those of the training" in result.stderr) == (2, True)
+        assert run_evaluate("run", "--split", "validation").exit_code == 0
+    record = read_json(tmp_path / "run" / "run.json")
+    assert set(record["data"]) == {"train", "validation", "test"}
+    write_json(tmp_path / "run" / "run.json", {**record, "data": {}})  # as earlier versions left it
+    assert run_evaluate("run", "--split", "test").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "content", "message"),
     [
