@@ -149,3 +149,9 @@ def to_numpy(reduced: Mapping[str, Tensor]) -> Reduced:
         name: (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).cpu().numpy()
         for name, values in reduced.items()
     }
+
+
+def is_finite(values: Any) -> bool:
+    """Whether no array of fractions, alone or in a list, holds NaN or infinity; whatever else there is passes."""
+    arrays = values if isinstance(values, (list, tuple)) else [values]
+    return all(np.isfinite(a).all() for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f")

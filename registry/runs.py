@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from registry import models, tasks
 from registry.data.cleaning import Cleaner
 from registry.data.source import source_of
-from registry.inference import EncodedColumns, EncodedExamples, Reduced, batch_indices, infer
+from registry.inference import EncodedColumns, EncodedExamples, Reduced, batch_indices, infer, is_finite
 from registry.models.adapters import adapted
 from registry.options import Options
 from registry.plugins import load_plugin_file, with_options
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BATCH_TOKENS = 4096
+
+
+class NotFinite(ValueError):
+    """A model's outputs hold NaN or infinity, of which no answer can be made."""
 
 
 @dataclass
@@ -105,7 +109,20 @@ class Run:
 
     def decode(self, examples: Examples, reduced: Sequence[Reduced]) -> list[dict[str, Any]]:
         """What a person reads of the model's outputs, one dictionary a row of `examples`."""
-        return self.task.decode(self.task.join(reduced), examples, self.record.head, self.tokenizer)
+        return self.task.decode(self.join(reduced), examples, self.record.head, self.tokenizer)
+
+    def join(self, reduced: Sequence[Reduced]) -> dict[str, Any]:
+        """The model's outputs by row, as the task joins them.
+
+        Raises:
+            NotFinite: some are no numbers. Labels may be: NaN marks rows without one.
+        """
+        joined = self.task.join(reduced)
+        if all(is_finite(values) for name, values in joined.items() if name != "labels"):
+            return joined
+        if self.precision == "fp16":
+            raise NotFinite("--precision fp16: the model's outputs go beyond its largest number; take bf16 or fp32")
+        raise NotFinite("the model's outputs are not finite (NaN or infinity): did its training diverge?")
 
     def reduce(
         self,

@@ -82,8 +82,8 @@ def task_rows(run: Run, name: str, split: str | None, data: Data, options: Optio
 
 
 def score(run: Run, encoded: EncodedExamples, on_batch: Callable[[int], None] = lambda examples: None) -> Metrics:
-    """The task's metrics over encoded examples."""
-    return run.task.metrics(run.task.join(run.reduce(encoded, on_batch=on_batch)), run.record.head)
+    """The task's metrics over encoded examples; `NotFinite` where the model's outputs are no numbers."""
+    return run.task.metrics(run.join(run.reduce(encoded, on_batch=on_batch)), run.record.head)
 
 
 def _labelled(run: Run, prepared: Prepared, split: str, where: str) -> Dataset:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from registry.inference import EncodedColumns, Reduced
-from registry.runs import Run
+from registry.runs import NotFinite, Run
 from registry.serving.batcher import MicroBatcher
 from registry.serving.cores import Cores
 from registry.serving.limits import Refused, ServingLimits
@@ -83,6 +83,8 @@ class Service:
             return await self._answer(items)
         except Refused:
             raise
+        except NotFinite as error:
+            raise Refused(422, str(error)) from error
         except Exception as error:
             # Where it failed, without the error's own words: they may quote the text, which may be private.
             place = "".join(traceback.format_tb(error.__traceback__))

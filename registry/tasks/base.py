@@ -184,7 +184,11 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def join(self, reduced: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
-        """Batches, windows and blocks put together by row id, sorted by `row`, each row once."""
+        """Batches, windows and blocks put together by row id, sorted by `row`, each row once.
+
+        Fractions are finite but for `labels`, where NaN marks rows without one; a trained run that gives others is
+        refused.
+        """
 
     @abc.abstractmethod
     def metrics(self, joined: Mapping[str, Any], head: Head) -> Metrics:

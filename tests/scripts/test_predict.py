@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 from registry import load_run
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import evaluate
 import predict
 
 
@@ -38,6 +41,32 @@ def test_texts_are_answered_in_order(make_run):
 def test_standard_input_is_a_text_a_line(make_run):
     result = run_predict(make_run(), input="good\n\nbad\r\n")
     assert [row["text"] for row in lines(result.stdout)] == ["good", "", "bad"]
+
+
+@pytest.mark.parametrize("task", ["demo", "demo-ner"])
+@pytest.mark.parametrize(
+    ("scale", "precision", "message"),
+    [
+        (1e7, "fp16", "error: --precision fp16: the model's outputs go beyond its largest number; take bf16 or fp32"),
+        (1e7, "bf16", None),
+        (1e7, "fp32", None),
+        (float("nan"), "fp32", "error: the model's outputs are not finite (NaN or infinity)"),
+    ],
+)
+def test_outputs_that_are_no_numbers_are_one_line(make_run, tmp_path, task, scale, precision, message):
+    shutil.copytree(make_run(task), tmp_path / "run")
+    weights = tmp_path / "run" / "model" / "model.safetensors"
+    changed = load_file(weights)
+    changed["classifier.weight"] *= scale
+    save_file(changed, weights, metadata={"format": "pt"})
+    predicted = run_predict(tmp_path / "run", "--text", "a good film", "--precision", precision)
+    scored = CliRunner().invoke(evaluate.main, [str(tmp_path / "run"), "--precision", precision])
+    for result in (predicted, scored):
+        assert result.exit_code == (2 if message else 0), result.output
+        if message:
+            assert result.stdout == ""
+            assert result.stderr.strip().count("\n") == 0
+            assert message in result.stderr
 
 
 def test_a_file_keeps_its_order_over_many_chunks(make_run, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from registry import load_run
@@ -66,6 +67,17 @@ def test_whatever_fails_on_a_text_is_the_requests_fault(run, monkeypatch, act):
         422,
         {"error": "the model cannot process this input (KeyError)"},
     )
+
+
+def test_outputs_that_are_no_numbers_are_an_error_and_the_service_goes_on(run, monkeypatch):
+    with TestClient(build_app({"mood": run}), raise_server_exceptions=False) as client:
+        client.portal.call(asyncio.wait_for, client.app.state.serving.warming, 20)
+        with monkeypatch.context() as patch:
+            patch.setattr(run.model.classifier.bias, "data", torch.full((2,), float("nan")))
+            response = client.post("/predict", json={"text": "a good film"})
+        assert response.status_code == 422
+        assert response.json()["error"].startswith("the model's outputs are not finite (NaN or infinity)")
+        assert client.post("/predict", json={"text": "a good film"}).status_code == 200
 
 
 def test_many_texts_are_answered_in_order(client, run):
