@@ -278,5 +278,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         with TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
             content = repr([(file.name, file.read_bytes()) for file in sorted(Path(folder).iterdir())])
-    known = f"{type(tokenizer).__name__} {tokenizer.model_input_names} {content}"
+    # The two that are in no file of the backend: which tokens stand for what, and whether a text may name one.
+    aside = f"{sorted(tokenizer.special_tokens_map.items())} {getattr(tokenizer, 'split_special_tokens', False)}"
+    known = f"{type(tokenizer).__name__} {tokenizer.model_input_names} {aside} {content}"
     return hashlib.sha256(known.encode()).hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from registry.data.cache import default_cache_dir
-from registry.training.assembly import Job, TrainingExamples, assemble, choose, tokenizer_fingerprint
+from registry.training.assembly import Encoding, Job, TrainingExamples, assemble, choose, tokenizer_fingerprint
 
 
 @pytest.fixture
@@ -44,6 +44,23 @@ def test_a_tokenizer_is_the_same_before_and_after_it_was_used(assembled: Any) ->
     assert tokenizer_fingerprint(tokenizer) == found
     tokenizer.add_tokens(["anew"])
     assert tokenizer_fingerprint(tokenizer) != found
+
+
+def test_what_tokens_stand_for_and_whether_texts_may_name_them_is_a_part_of_the_tokenizer(assembled: Any) -> None:
+    train = "text,label\n" + "".join(f"text {i} [SEP] more,c{i % 2}\n" for i in range(40))
+    job = assembled("classification", train)
+    tokenizer, rows = job.tokenizer, job.prepared.splits["train"]
+
+    def encoded() -> Any:
+        return Encoding(job.task, job.head, tokenizer, job.limits, 0)(rows)
+
+    found = [(tokenizer_fingerprint(tokenizer), encoded().fingerprint)]
+    tokenizer.split_special_tokens = True
+    found.append((tokenizer_fingerprint(tokenizer), encoded().fingerprint))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]  # not the cached tokens of the text that named one
+    tokenizer.unk_token = "[MASK]"
+    assert tokenizer_fingerprint(tokenizer) not in (found[0][0], found[1][0])
 
 
 def test_noise_leaves_rows_alone_that_it_would_cut_otherwise(assembled: Any) -> None:
