@@ -122,7 +122,11 @@ def carve(splits: Mapping[str, Dataset], ratio: str | None, seed: int) -> dict[s
 
 
 def merged(splits: Mapping[str, Dataset]) -> Dataset:
-    """All labelled rows of all splits; `row` is renumbered by `row_offsets`."""
+    """All labelled rows of all splits; `row` is renumbered by `row_offsets`.
+
+    Raises:
+        ValueError: there are none.
+    """
     from datasets import concatenate_datasets
 
     parts: list[Dataset] = []
@@ -133,6 +137,8 @@ def merged(splits: Mapping[str, Dataset]) -> Dataset:
         moved: Any = np.asarray(rows["row"][:]) + offset
         feature = rows.features["row"]
         parts.append(rows.remove_columns("row").add_column("row", moved, feature=feature))
+    if not parts:
+        raise ValueError(f"--resplit: no row of {', '.join(splits)} has a label, and rows without one are left out")
     together = concatenate_datasets(parts)
     remember(together, places)
     return together

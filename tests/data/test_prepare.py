@@ -90,6 +90,12 @@ def test_resplit_merges_labelled_splits_and_renumbers_rows() -> None:
     assert prepared.row_ids["splits"]["test"]["source"] == "merged"
 
 
+def test_resplit_needs_a_labelled_row() -> None:
+    unlabelled = {name: split(["a", "b"], [None, None]) for name in ("validation", "test")}
+    with pytest.raises(ValueError, match=r"^--resplit: no row of validation, test has a label, and rows without one"):
+        prepare(DatasetDict(unlabelled), Splits(resplit=True))
+
+
 def test_resplit_leaves_out_the_unlabelled_rows_of_a_split() -> None:
     validation = split([f"v{i}" for i in range(40)], [None if i % 2 else "usual" for i in range(40)])
     prepared = prepare(DatasetDict(train=many(60), validation=validation), Splits(resplit=True))
