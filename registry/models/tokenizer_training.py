@@ -40,7 +40,7 @@ def train_tokenizer(kind: str, texts: Texts, size: int) -> PreTrainedTokenizerBa
         trainable = transformers.BertTokenizer
     try:
         kind_of_model = type(trainable().backend_tokenizer.model).__name__
-    except (TypeError, AttributeError, ImportError) as error:
+    except (TypeError, ValueError, AttributeError, ImportError) as error:
         raise ValueError(
             f"{kind}: its tokenizer cannot be trained on texts ({' '.join(str(error).split())}); "
             "give one with --model-option vocabulary=DIRECTORY"

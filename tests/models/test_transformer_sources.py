@@ -211,7 +211,7 @@ def test_training_a_tokenizer_twice_gives_the_same(kind):
     assert first("bal cam").input_ids == second("bal cam").input_ids
 
 
-@pytest.mark.parametrize("kind", ["esm", "xlm", "flaubert", "roc_bert", "canine", "roformer"])
+@pytest.mark.parametrize("kind", ["esm", "xlm", "flaubert", "roc_bert", "canine", "roformer", "pegasus"])
 def test_a_tokenizer_that_cannot_be_trained_is_one_line(kind):
     with pytest.raises(
         ValueError, match=rf"^{kind}: its tokenizer cannot be trained on texts \(.*vocabulary=D"
