@@ -70,7 +70,7 @@ class Run:
     )
     output_dir: str | None = option(None, "Run directory; default runs/<task>-<model>-<n>.", affects_training=False)
     overwrite: bool = option(False, "Replace a run directory that exists, begun or finished.", affects_training=False)
-    seed: int = option(42, "Seed of weights, data order, masking and dropout.", minimum=0)
+    seed: int = option(42, "Seed of weights, data order, masking and dropout.", minimum=0, maximum=2**32 - 1)
     deterministic: bool = option(False, "Only deterministic kernels, slower on GPUs; an error where there is none.")
 
 
@@ -109,7 +109,10 @@ class Splits:
     )
     resplit: bool = option(False, "Merge all labelled splits and divide them anew by --split-ratio.")
     split_seed: int = option(
-        42, "Seed of splits and subsets, apart from --seed so that seeds can be compared.", minimum=0
+        42,
+        "Seed of splits and subsets, apart from --seed so that seeds can be compared.",
+        minimum=0,
+        maximum=2**32 - 1,
     )
     train_fraction: float = option(
         1.0, "Stratified share of the training rows; smaller ones lie within.", above=0, maximum=1

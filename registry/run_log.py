@@ -87,7 +87,10 @@ def read_log(directory: Path) -> list[dict[str, Any]]:
     """Every line of a run's metrics.jsonl; a torn last line is left out."""
     path = directory / "metrics.jsonl"
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    # A label may hold what `str.splitlines` takes for the end of a line, such as U+2028.
+    for text in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
+        if not text:
+            continue
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:

@@ -102,7 +102,8 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
     except Interrupted:
         progress.leave()
         how = going_on(choice.options, progress.directory.path)
-        screen.line(f"stopped at update {progress.state.update}; {how} from there")
+        place = "there" if progress.saved == progress.state.update else f"update {progress.saved}"
+        screen.line(f"stopped at update {progress.state.update}; {how} from {place}")
         finish_engine(accelerator)
         sys.exit(REQUEUE)
     except OSError as error:  # a full disk, most likely

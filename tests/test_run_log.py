@@ -26,6 +26,15 @@ def test_lines_are_cut_back_to_where_a_run_continues(tmp_path):
     assert scalars(tmp_path)["train/loss"] == [(1, 1.0), (2, 0.5), (3, 0.5)]
 
 
+def test_a_label_that_ends_lines_elsewhere_ends_none_here(tmp_path):
+    log = RunLog(tmp_path)
+    for update in (1, 2):
+        log.write(update, 0.1, "train", {"per_class": {"pos\u2028itive\u0085": update / 2}})
+    log.close()
+    assert RunLog(tmp_path, lines=2).lines == 2
+    assert [line["per_class"] for line in read_log(tmp_path)] == [{"pos\u2028itive\u0085": n / 2} for n in (1, 2)]
+
+
 def test_tensorboard_shows_no_value_twice_wherever_a_run_was_killed(tmp_path):
     """Before its first checkpoint; after an evaluation at the very update of its checkpoint; at its end."""
     kept = 0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from registry.benchmarking.cases import Case
-from registry.run_log import flat_values
+from registry.run_log import flat_values, read_log
 
 ROOT = Path(sys.argv[0]).absolute().parents[1]
 SAMPLE = 64
@@ -134,7 +134,7 @@ def _train(typed: Mapping[str, Any], processes: int, folder: Path, *more: str) -
 def figures_of_run(run: Path) -> dict[str, Any]:
     """What a run directory says of its training, with the metric of the last weights, which Trainer has, too."""
     metrics, record = (json.loads((run / f"{name}.json").read_text(encoding="utf-8")) for name in ("metrics", "run"))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_log(run)
     trained = [line for line in lines if line["split"] == "train" and "learning_rate" in line]
     updates = np.diff([0, *(line["update"] for line in trained)])  # that a logged loss is the mean of
     last = [line for line in lines if line["split"] == "validation"][-1]

@@ -46,7 +46,7 @@ def items_of(run: Path, file: str | None) -> list[Item]:
     path = Path(file) if file is not None else directory.predictions / "validation.jsonl"
     items: list[Item] = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             if line.strip():
                 items.append(line if file is not None else {name: json.loads(line)[name] for name in names})
     except (OSError, ValueError, KeyError) as error:

@@ -44,9 +44,10 @@ def adapted(spec: ModelSpec, source: ModelSource, options: Adapters) -> ModelSpe
         ValueError: options that need each other, or packages that are not installed.
     """
     if options.lora_rank is None:
-        for flag, given in (("--quantize", options.quantize), ("--merge-adapter", options.merge_adapter)):
-            if given:
-                raise ValueError(f"{flag} needs --lora-rank: without adapters there is nothing to train or merge")
+        for item in dataclasses.fields(options):
+            if getattr(options, item.name) != item.default:
+                flag = f"--{item.name.replace('_', '-')}"
+                raise ValueError(f"{flag} needs --lora-rank: without it there are no adapters")
         return spec
     for flag, package in (("--lora-rank", "peft"), (f"--quantize {options.quantize}", "bitsandbytes")):
         needed = package == "peft" or options.quantize is not None

@@ -59,6 +59,11 @@ class Checkpoints:
             say(f"checkpoint {path.name} is damaged and passed over: {problem}")
         return None
 
+    @property
+    def latest(self) -> int:
+        """The update of the latest one, damaged or not; 0 where there is none."""
+        return max((int(path.name.split("-")[1]) for path in self.directory.glob("step-*")), default=0)
+
     def forget_after(self, update: int) -> None:
         """Remove later ones, to which the run shall not go back: its log will know nothing of them any more."""
         for path in self.directory.glob("step-*"):

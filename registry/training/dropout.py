@@ -37,6 +37,23 @@ def dropouts(module: nn.Module) -> list[float]:
     return sorted(layers | {value for value in values if isinstance(value, float) and value})
 
 
+def drops(module: nn.Module) -> bool:
+    """Whether two forward passes of training differ: some part that is in training mode drops values."""
+    modes = {part: part.training for part in module.modules()}
+    module.train()
+    try:
+        return any(
+            isinstance(value, float) and value > 0
+            for part in module.modules()
+            if part.training
+            for name, value in vars(part).items()
+            if "dropout" in name or (name == "p" and isinstance(part, nn.Dropout))
+        )
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
 class Dropout(nn.Dropout):
     """Dropout of any shape."""
 

@@ -62,7 +62,8 @@ def average_gradients(accelerator: Accelerator, module: nn.Module) -> None:
 def gathered_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:
     """Whole weights by name on the first process (call it on all): ZeRO-3 and FSDP put their pieces together."""
     kind = str(accelerator.distributed_type.value)
-    if kind not in ("DEEPSPEED", "FSDP"):  # accelerate would import DeepSpeed to find that out
+    unprepared = kind == "DEEPSPEED" and accelerator.deepspeed_engine_wrapped is None  # there is nothing to train
+    if kind not in ("DEEPSPEED", "FSDP") or unprepared:  # accelerate would import DeepSpeed to find that out
         bare = model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
         return whole_rows(bare, dict(bare.state_dict())) if accelerator.is_main_process else {}
     state: dict[str, Tensor] = accelerator.get_state_dict(model) or {}

@@ -84,6 +84,8 @@ class Progress:
         self.window = TrainWindow(job.task, job.head, setup.accelerator.device)
         self.watch = FiniteWatch()
         self.trim = SeldomTrim()
+        self.saved = state.update
+        """Where the run goes on: the update of its newest checkpoint."""
         self.interruption = Interruption(directory.path / "STOP")
         self.selection = Selection.of(job)
         self._every_updates, self._every_seconds = interval(job.options.checkpoints.checkpoint_every)
@@ -267,7 +269,9 @@ class Progress:
                     f"{self.checkpoints.directory}: checkpoint {self.state.update} could not be written "
                     f"({error.strerror or error}); the older ones stand (--save-failure continue trains on)"
                 ) from None
-            self.display.line(f"checkpoint {self.state.update} could not be written ({error}); training goes on")
+            self.display.line(f"checkpoint {self.state.update} could not be written ({error}); the older ones stand")
+        else:
+            self.saved = self.state.update
         self._saved_at, now = time.monotonic(), time.perf_counter()
         self.state.saving += now - self._since
         self._since = now
@@ -275,7 +279,10 @@ class Progress:
     def score(self, model: nn.Module, split: str, encoded: Encoded) -> tuple[Metrics, dict[str, Any]]:
         """(metrics, joined predictions) of a split, while a person sees how far it is and may stop it."""
         shown = self.display.counter(f"scoring {split}", len(encoded))
-        return self.setup.scorer.score(model, encoded, self.asked_to_stop, shown)
+        try:
+            return self.setup.scorer.score(model, encoded, self.asked_to_stop, shown)
+        finally:  # no time of training, even where somebody asks to stop in the midst of it
+            self._since = time.perf_counter()
 
     def asked_to_stop(self) -> bool:
         """Whether any process was asked to stop; the same answer everywhere."""

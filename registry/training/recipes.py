@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from registry.heads import IGNORE, MASKED_LM, SEQUENCE_CLASSIFICATION, Head
 from registry.options import Recipe
 from registry.tasks.base import Batch, Task
-from registry.training.dropout import dropouts
+from registry.training.dropout import drops
 from registry.training.objectives import Objective, forward, task_loss
 from registry.training.trial import outputs_of_one
 
@@ -123,10 +123,16 @@ def check_recipe(job: Job, setup: Setup) -> None:
     """ValueError where a recipe that was asked for would do nothing."""
     if job.options.recipe.contrastive:
         _check_contrastive(job, setup)
-    if job.options.recipe.r_drop and not any(dropouts(setup.module)):
+    if job.options.recipe.r_drop and not drops(setup.module):
         raise ValueError(
-            f"--r-drop compares two passes under dropout, and {job.choice.model_name} has none here; leave it out, or "
-            "give the model dropout (--model-option)"
+            f"--r-drop compares two passes under dropout, and no trained part of {job.choice.model_name} has any; "
+            "leave it out, or give the model dropout (--model-option)"
+        )
+    every = job.options.evaluation.evaluate_every or setup.updates_per_epoch
+    if job.options.recipe.average_last and 0 < setup.total_updates <= every:
+        raise ValueError(
+            f"--average-last {job.options.recipe.average_last} averages the weights of evaluations, of which there is "
+            "one; give --evaluate-every or more epochs"
         )
 
 
@@ -137,10 +143,11 @@ def _check_contrastive(job: Job, setup: Setup) -> None:
             "--contrastive contrasts the texts of a forward pass, and --micro-batch-size auto may change how many they "
             "are; give a number"
         )
-    if setup.updates.micro_batch_size == 1:
+    first = next(setup.updates.between(0, 1))
+    if all(len(batch["row"]) == 1 for batch in first.micro_batches):
         raise ValueError(
-            "--contrastive contrasts the texts of a forward pass, which has one here; give a larger --micro-batch-size "
-            "or --batch-size"
+            "--contrastive contrasts the texts of a forward pass, which has one here; give a larger "
+            "--micro-batch-size, --micro-batch-tokens or --batch-size"
         )
     pooled = outputs_of_one(job, setup).get("pooled")
     if pooled is not None and not pooled.requires_grad:

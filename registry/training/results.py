@@ -57,6 +57,11 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
     directory, continues = destination(options)
     setup.control.wait()  # nobody looks at the directory after the first process has begun to write
     checkpoints = Checkpoints(directory.checkpoints, setup.control, main=main, keep=options.checkpoints.keep)
+    if continues and checkpoints.latest > setup.total_updates:  # the best weights that lie there may be later ones
+        raise ValueError(
+            f"{directory.path}: this run has come to update {checkpoints.latest} and would now end at "
+            f"{setup.total_updates}; give it as many as before, or --overwrite to start anew"
+        )
     lock = RunLock(directory.path)
     if main:
         lock.acquire()

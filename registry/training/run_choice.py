@@ -12,6 +12,9 @@ from registry.run_directory import FINISHED, PROFILE, RunDirectory, file_name, r
 from registry.training.lock import LOCK
 from registry.training.resuming import check_options, interval
 
+READ = ("model", "data_dir", "train_file", "validation_file", "test_file", "plugin_file")
+"""Options that name what a run reads."""
+
 
 def destination(options: Options) -> tuple[RunDirectory, bool]:
     """Where the run of these options goes, and whether it continues an unfinished one there. Nothing is written.
@@ -27,9 +30,25 @@ def destination(options: Options) -> tuple[RunDirectory, bool]:
     directory, continues = choose_directory(
         run.output_dir, run.task, run.model, values, affecting, overwrite=run.overwrite, resume=resume
     )
+    if run.overwrite and not continues:
+        check_kept(directory, values)
     if continues:
         check_options(directory.path, read_json(directory.run_json)["options"], values)
     return directory, continues
+
+
+def check_kept(directory: RunDirectory, options: Mapping[str, Any]) -> None:
+    """ValueError where the run that --overwrite removes holds what the new one reads: its model, or a file."""
+    named = {**{name: options[name] for name in READ}, **options["model_option"]}
+    for name, value in named.items():
+        inside = (
+            value and Path(str(value)).exists() and Path(str(value)).resolve().is_relative_to(directory.path.resolve())
+        )
+        if inside:
+            raise ValueError(
+                f"--overwrite would remove {directory.path}, where {name.replace('_', '-')} {value} is to be read; "
+                "give another --output-dir"
+            )
 
 
 def going_on(options: Options, directory: Path) -> str:
@@ -57,7 +76,7 @@ def choose_directory(
     `resume` is "auto", "never" (start anew) or the path of a checkpoint (continue that one's run).
 
     Without `output_dir`: the latest unfinished `<task>-<model>-<n>` whose `affecting` options are the
-    same, otherwise the next number.
+    same (begun anew with `overwrite`), otherwise the next number.
 
     Raises:
         ValueError: `output_dir` holds a finished run (without `overwrite`), or files that are not a run's; `resume`
@@ -77,7 +96,7 @@ def choose_directory(
             numbered[int(number)] = RunDirectory(path)
     for _, directory in sorted(numbered.items(), reverse=True):
         if resume != "never" and _continues(directory, options, affecting):
-            return directory, True
+            return directory, not overwrite
     return RunDirectory(root / f"{stem}-{max(numbered, default=0) + 1}"), False
 
 

@@ -121,6 +121,8 @@ def labels_row(job: Job) -> list[tuple[str, str]]:
 def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
     """Forward and backward of the first update, without a step, and whether the run can go where it is to go.
 
+    Where nothing is trained there is no backward.
+
     Raises:
         ValueError: the loss is not finite, the disk is too small, or the run directory is not to be had.
     """
@@ -131,7 +133,8 @@ def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
     for number, batch in enumerate(update.micro_batches, start=1):
         with micro_step(setup.accelerator, setup.model, last=number == len(update.micro_batches)):
             loss, _ = setup.objective(setup.model, to_device(batch, setup.accelerator.device))
-            setup.accelerator.backward(loss / (count or 1))
+            if setup.optimizer is not None:
+                setup.accelerator.backward(loss / (count or 1))
         total += float(loss.detach())
     if not math.isfinite(total):
         raise ValueError(f"the loss of the first update is {total}")
@@ -139,7 +142,7 @@ def rehearse(job: Job, setup: Setup) -> list[tuple[str, str]]:
     free = check_disk(directory.path, weights)
     return [
         ("loss", f"{total / (count or 1):.4f} over {count:g} items"),
-        ("backward", "ran"),
+        ("backward", "ran" if setup.optimizer is not None else "none: nothing is trained"),
         ("run", f"would {'go on in' if continues else 'go to'} {directory.path}"),
         ("disk", f"{free / 2**30:.1f} GiB free, a checkpoint takes about {3 * weights / 2**30:.2f} GiB"),
         *groups_rows(setup.groups),

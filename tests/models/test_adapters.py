@@ -152,7 +152,8 @@ def test_layers_that_nothing_would_train_are_refused() -> None:
 def test_options_that_need_adapters_say_so() -> None:
     spec, source = resolve_model("tiny")
     assert adapted(spec, source, Adapters()) is spec
-    for options in (Adapters(quantize="nf4"), Adapters(merge_adapter=True)):
+    given = [Adapters(quantize="nf4"), Adapters(merge_adapter=True), Adapters(dora=True), Adapters(lora_alpha=32)]
+    for options in given:
         with pytest.raises(ValueError, match="needs --lora-rank"):
             adapted(spec, source, options)
 

@@ -2,15 +2,18 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from registry.inference import Interrupted
 from registry.reports.comparison import compare, labelled
 from registry.reports.comparison_table import to_markdown
 from registry.reports.run_record import read_run
 from registry.run_log import read_log
+from registry.training.evaluation import Scorer
 from registry.training.interruption import Interruption
 
 SMALL = ("--max-train-rows", 256, "--max-validation-rows", 64, "--max-test-rows", 64, "--epochs", 1)
@@ -126,7 +129,13 @@ def test_a_contrast_of_what_is_not_there_is_refused_before_anything_is_written(t
             ["--contrastive", 0.1, "--model", "bilstm", "--freeze", "encoder"],
             "--freeze encoder leaves nothing to train",
         ),
-        (["--r-drop", 1, "--model", "bilstm", "--model-option", "dropout=0"], "and bilstm has none here"),
+        (["--r-drop", 1, "--model", "bilstm", "--model-option", "dropout=0"], "no trained part of bilstm has any"),
+        (
+            ["--r-drop", 1, "--freeze", "encoder", "--model-option", "classifier_dropout=0"],
+            "no trained part of tiny has any",
+        ),
+        (["--contrastive", 0.1, "--model", "bilstm", "--micro-batch-tokens", 1], "which has one here; give a larger"),
+        (["--average-last", 3], "averages the weights of evaluations, of which there is one"),
         (["--dry-run", "--estimate"], "--dry-run and --estimate: give one of them"),
     ],
 )
@@ -135,6 +144,45 @@ def test_a_recipe_that_would_do_nothing_is_refused(train, arguments, says):
     assert result.exit_code == 2, result.output
     assert says in " ".join(result.output.split())
     assert not Path("run").exists()
+
+
+def test_the_dropout_of_adapters_is_one_that_r_drop_sees(train):
+    adapters = ("--lora-rank", 2, "--lora-dropout", 0.2, "--model-option", "dropout=0")
+    result = train(*SMALL, *adapters, "--r-drop", 1, "--max-updates", 1)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_model_with_nothing_to_train_is_rehearsed_and_fits_any_memory(train):
+    result = train(*SMALL, "--model", "lexicon", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "none: nothing is trained" in result.output
+    assert train(*SMALL, "--model", "lexicon", "--micro-batch-size", "auto").exit_code == 0
+
+
+def test_a_run_that_has_gone_further_does_not_end_before(train, monkeypatch):
+    endless = (*SMALL[:-2], "--schedule", "constant", "--warmup", 0, "--evaluate-every", 2, "--output-dir", "run")
+    asked = Interruption.requested
+    monkeypatch.setattr(Interruption, "requested", lambda self: len(read_log(Path("run"))) > 6 or asked(self))
+    assert train(*endless, "--max-updates", 20, "--checkpoint-every", 2, "--log-every", 1).exit_code == 75
+    monkeypatch.setattr(Interruption, "requested", asked)
+    before = Path("run/config.yaml").read_text()
+    result = train(*endless, "--max-updates", 1)
+    assert result.exit_code == 2
+    assert re.search(r"has come to update \d+ and would now end at 1; give it as many", " ".join(result.output.split()))
+    assert Path("run/config.yaml").read_text() == before
+
+
+def test_scoring_that_is_interrupted_is_no_time_of_training(train, monkeypatch):
+    def stopped(*given, **more):
+        time.sleep(1.5)
+        raise Interrupted
+
+    scored = Scorer.score
+    monkeypatch.setattr(Scorer, "score", stopped)
+    assert train(*SMALL, "--output-dir", "run").exit_code == 75
+    monkeypatch.setattr(Scorer, "score", scored)
+    assert train(*SMALL, "--output-dir", "run").exit_code == 0
+    assert metrics("run")["train"]["seconds"] < 1.4
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from registry.options import Checkpoints, Options, Run
 from registry.run_directory import Record, RunDirectory, finish_run, read_json, write_json, write_run
-from registry.training.run_choice import choose_directory, going_on
+from registry.training.run_choice import choose_directory, destination, going_on
 
 AFFECTING = ("seed", "learning_rate")
 
@@ -41,6 +41,26 @@ def test_other_options_or_a_finished_run_take_a_new_number(tmp_path):
     wanted = {"seed": 1, "learning_rate": 0.1}
     directory, continues = choose_directory(None, "sst2", "tiny", wanted, AFFECTING, root=tmp_path)
     assert (directory.path.name, continues) == ("sst2-tiny-11", False)
+
+
+def test_overwrite_begins_an_unfinished_run_of_the_same_options_anew(tmp_path):
+    unfinished(tmp_path / "sst2-tiny-1", seed=1, learning_rate=0.1)
+    wanted = {"seed": 1, "learning_rate": 0.1}
+    directory, continues = choose_directory(None, "sst2", "tiny", wanted, AFFECTING, overwrite=True, root=tmp_path)
+    assert (directory.path.name, continues) == ("sst2-tiny-1", False)
+
+
+@pytest.mark.parametrize(
+    "given", [{"model": "one"}, {"model": "one/model"}, {"model_option": {"vocabulary": "one/model"}}]
+)
+def test_a_run_is_not_overwritten_by_one_that_reads_it(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    finish_run(unfinished(tmp_path / "one", seed=1))
+    (tmp_path / "one" / "model").mkdir()
+    options = {"model": "tiny", **given, "output_dir": "one", "overwrite": True}
+    with pytest.raises(ValueError, match=r"^--overwrite would remove one, where .* one.* is to be read; give another"):
+        destination(Options(run=Run(**options)))
+    assert destination(Options(run=Run(**{**options, "output_dir": "two"})))[0].path == Path("two")
 
 
 def test_a_finished_output_dir_is_refused_and_untouched(tmp_path):
