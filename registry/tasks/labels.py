@@ -15,6 +15,7 @@ import numpy as np
 from registry.data.places import RowError, where
 from registry.heads import IGNORE, Head
 from registry.tasks.columns import closest, map_column
+from registry.tasks.label_vectors import name_vectors
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -70,7 +71,7 @@ def name_labels(raw: DatasetDict, problem: str, labels: Sequence[str], separator
     if problem == "regression":
         return map_column(raw, "label", _number, Value("float64"))
     if problem == "multi_label":
-        named = map_column(raw, "label", _several(labels, separator), List(Value("string")))
+        named = map_column(name_vectors(raw, labels), "label", _several(labels, separator), List(Value("string")))
         return _filled(named) if separator else named
     return name_column(raw, "label", labels)
 

@@ -131,6 +131,34 @@ def test_a_list_written_as_text_is_refused(cell: str, fields: dict[str, str]) ->
     assert raw["train"]["label"][:] == ["[a]", cell, None]
 
 
+@pytest.mark.parametrize(("zero", "one"), [("0", "1"), ("0.0", "1.0"), ("false", "true"), ("False", "True")])
+def test_vectors_are_read_by_place_or_refused(zero: str, one: str) -> None:
+    vectors = [None, [zero, one, one], [zero, zero, zero]]
+    raw = task_of(vectors, labels=("a", "b", "c")).load(Source())
+    assert raw["train"]["label"][:] == [None, ["b", "c"], []]
+    message = rf"^train row 1, column label: \['{zero}', '{one}', '{one}'\] is a vector of 0 and 1; write the names, or"
+    for fields in ({}, {"problem": "multi_label"}, {"labels": ("a", "b")}):
+        with pytest.raises(ValueError, match=message):
+            task_of(vectors, **fields).load(Source())
+    with pytest.raises(ValueError, match="is a vector of 0 and 1"):  # of two places, each row has both "names"
+        task_of([[zero, one], [one, zero]]).load(Source())
+    for other in ([one, zero], "abc", ["a", zero, one]):
+        splits = DatasetDict(train=rows_of(vectors)["train"], test=rows_of([other])["train"])
+        with pytest.raises(ValueError, match=r"^test row 0, column label: .* is no vector of 0 and 1 for 3 labels"):
+            name_labels(splits, "auto", ("a", "b", "c"), "")
+
+
+def test_names_and_indices_that_are_0_and_1_are_no_vectors() -> None:
+    names = [["0", "1"], ["1"], [], None]
+    assert task_of(names).load(Source())["train"]["label"][:] == names
+    assert task_of([["0"], ["1"]]).load(Source())["train"]["label"][:] == [["0"], ["1"]]
+    assert task_of([["0", "1"], ["2", "1"]]).load(Source())["train"]["label"][:] == [["0", "1"], ["2", "1"]]
+    indices = [["0", "1"], ["1"]]
+    assert task_of(indices, labels=("a", "b")).load(Source())["train"]["label"][:] == [["a", "b"], ["b"]]
+    evaluated = DatasetDict(test=rows_of([["0", "1"]])["train"])  # rows of a run whose labels are 0, 1 and 2
+    assert name_labels(evaluated, "multi_label", (), "")["test"]["label"][:] == [["0", "1"]]
+
+
 def test_lists_of_labels_where_one_is_needed_are_named() -> None:
     message = r"row 1, column label: \['a', 'b'\] is a list of labels, where one is needed \(problem=multi_label"
     with pytest.raises(ValueError, match=f"^train {message}"):
