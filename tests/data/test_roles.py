@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from registry.data.reading import read
+from registry.data.reading import read, stream
 from registry.data.source import Source
 
 TEXT = {"text": ("text", "sentence"), "label": ("label", "sentiment")}
@@ -169,6 +169,19 @@ def test_a_null_in_a_csv_cells_list_is_named(tmp_path: Path) -> None:
     given = files(tmp_path, train='tokens,tags\n"[""a"", null]","[""O"", ""O""]"\n')
     with pytest.raises(ValueError, match=r"train.csv, line 2: item 1 of the list in column 'tokens' is null"):
         read(Source(files=given), roles=NER)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_an_empty_cell_of_lists_is_named_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr("registry.data.formats.chunks.CHUNK", 2)
+    rows = ['"[""a""]","[""O""]"\n'] * 4
+    rows[at] = '"[""a""]",\n'
+    given = files(tmp_path, train="tokens,tags\n" + "".join(rows))
+    with pytest.raises(ValueError, match=rf"train.csv, line {at + 2}: '' is not a list such as"):
+        read(Source(files=given), roles=NER)
+    assert len(list(stream(given["train"], roles={"tokens": NER["tokens"]}))) == 4
 
 
 def test_several_columns_are_text_and_not_lists(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def _read_table(path: Path, format: FileFormat, separator: str, lists: bool) -> 
 
     if not lists:
         return delimited.read_delimited(path, format, separator)
-    if token_rows.has_lists(path, format, separator):
-        return token_rows.read_list_cells(path, format, separator)
+    if names := token_rows.list_columns(path, format, separator):
+        return token_rows.read_list_cells(path, format, separator, names)
     return token_rows.read_token_rows(path, format, separator)
 
 

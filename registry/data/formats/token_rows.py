@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import json
 import tokenize
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pyarrow as pa
 
 from registry.data.formats.chunks import Chunk, gather
 from registry.data.formats.column_files import Sentence, gather_sentences
-from registry.data.formats.delimited import Row, read_cells, read_delimited, read_header
+from registry.data.formats.delimited import SAMPLE, Row, read_cells, read_delimited, read_header
 from registry.data.source import FileFormat
 
 SENTENCE_COLUMNS = ("sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence", "sentence_number")
@@ -38,28 +41,45 @@ def read_token_rows(path: Path, format: FileFormat, default_separator: str) -> I
     yield from gather_sentences(path, _plausible(path, _sentences(lines, divider), names), names, format)
 
 
-def has_lists(path: Path, format: FileFormat, default_separator: str) -> bool:
-    """Whether a cell of the first row is a list ('["EU", "rejects"]')."""
-    rows = (cells for _, cells in read_cells(path, format, default_separator) if cells)
-    if not format.columns:
-        next(rows, None)
-    return any(cell.startswith("[") and cell.endswith("]") for cell in next(rows, []))
+def list_columns(path: Path, format: FileFormat, default_separator: str) -> list[str]:
+    """The columns whose cells are lists ('["EU", "rejects"]'): most of those not empty, in the first rows."""
+    rows = read_cells(path, format, default_separator)
+    names = format.columns or read_header(path, rows)
+    filled, lists = Counter[str](), Counter[str]()
+    for _, cells in itertools.islice(rows, SAMPLE):
+        filled.update(name for name, cell in zip(names, cells, strict=False) if cell)
+        lists.update(name for name, cell in zip(names, cells, strict=False) if _has_brackets(cell))
+    return [name for name in names if lists[name] * 2 > filled[name]]
 
 
-def read_list_cells(path: Path, format: FileFormat, default_separator: str) -> Iterator[Chunk]:
-    """Rows of a table whose cells hold lists in JSON or Python's notation; other cells are left out.
+def read_list_cells(path: Path, format: FileFormat, default_separator: str, names: Sequence[str]) -> Iterator[Chunk]:
+    """Rows of a table, of which the columns `names` hold lists in JSON or Python's notation; others are left out.
 
-    Raises:
-        ValueError: a cell is no list of strings; names the line.
+    A cell that is no list of strings is noted as `Chunk.mixed`, since nobody may ask for its column.
     """
+    wrong: dict[str, str] = {}
+
+    def parsed(place: int, cells: Sequence[str]) -> Iterator[list[str | None]]:
+        for name, cell in zip(names, cells, strict=True):
+            try:
+                yield _parse(cell)
+            except ValueError as error:
+                wrong.setdefault(name, f"line {place}: {error}")
+                yield []
+
     for chunk in read_delimited(path, format, default_separator):
-        names = [name for name in chunk.table.column_names if str(chunk.table[name][0]).startswith("[")]
         rows = zip(chunk.places, *(chunk.table[name].to_pylist() for name in names), strict=True)
-        parsed = ((place, [_parse(path, place, cell) for cell in cells]) for place, *cells in rows)
-        yield from gather(parsed, names, pa.list_(pa.string()))
+        lists = ((place, list(parsed(place, cells))) for place, *cells in rows)
+        for part in gather(lists, names, pa.list_(pa.string())):
+            yield replace(part, mixed=wrong)
 
 
-def _parse(path: Path, line: int, cell: str) -> list[str | None]:
+def _has_brackets(cell: str) -> bool:
+    bare = cell.strip()
+    return bare.startswith("[") and bare.endswith("]")
+
+
+def _parse(cell: str) -> list[str | None]:
     for parse in (json.loads, ast.literal_eval):
         try:
             found: Any = parse(cell)
@@ -69,9 +89,9 @@ def _parse(path: Path, line: int, cell: str) -> list[str | None]:
             joined = parse is ast.literal_eval and _strings(cell) > len(found)  # as Python does where no comma stands
             if joined:
                 missing = "its items have no commas between them, as numpy prints arrays"
-                raise ValueError(f"{path}, line {line}: {cell[:40]!r}: {missing}; write lists, or JSON lines")
+                raise ValueError(f"{cell[:40]!r}: {missing}; write lists, or JSON lines")
             return [item if item is None else str(item) for item in found]
-    raise ValueError(f'{path}, line {line}: {cell[:40]!r} is not a list such as ["a", "b"]')
+    raise ValueError(f'{cell[:40]!r} is not a list such as ["a", "b"]')
 
 
 def _strings(cell: str) -> int:
