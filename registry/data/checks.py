@@ -52,7 +52,7 @@ def invalid_rows(rows: Dataset, *, needs_label: bool, unreadable: bool = False) 
 
 
 def conflicts(rows: Dataset, hashes: np.ndarray) -> tuple[int, list[str]]:
-    """Texts that occur with different labels: how many, and where the first of them stand."""
+    """Texts with different labels, in whatever order a row has several: how many, and where the first of them stand."""
     name = next((name for name in LABELS if name in rows.column_names), None)
     if name is None:
         return 0, []
@@ -60,12 +60,13 @@ def conflicts(rows: Dataset, hashes: np.ndarray) -> tuple[int, list[str]]:
     first: dict[int, tuple[int, Any]] = {}
     clashing: dict[int, list[int]] = {}
     labels = rows.select(np.flatnonzero(repeated))[name][:]
-    for at, label in zip(np.flatnonzero(repeated).tolist(), labels, strict=True):
+    for at, given in zip(np.flatnonzero(repeated).tolist(), labels, strict=True):
+        label = frozenset(given) if isinstance(given, list) and name not in LISTS else given
         place, known = first.setdefault(int(hashes[at]), (at, label))
         if known != label:
             clashing.setdefault(int(hashes[at]), [place]).append(at)
-    examples = [" and ".join(where(rows, rows[at]["row"]) for at in ats[:2]) for ats in clashing.values()]
-    return len(clashing), examples[:EXAMPLES]
+    named = itertools.islice(clashing.values(), EXAMPLES)  # to find a place takes long where there are many files
+    return len(clashing), [" and ".join(where(rows, rows[at]["row"]) for at in ats[:2]) for ats in named]
 
 
 def balance(rows: Dataset) -> dict[str, int]:
