@@ -71,7 +71,7 @@ def pair_rows(run: Run, texts: Sequence[str], seconds: Sequence[str]) -> Iterato
 
 
 def file_rows(run: Run, pattern: str, source: Source) -> Iterator[Row]:
-    """Rows of a file or glob with the columns that the run predicts from; empty cells are empty texts.
+    """Rows of a file or glob with the columns that the run predicts from; empty cells and blank lines are empty texts.
 
     Args:
         source: says the columns' names and how the file is written. For a task that learned from lists of words
@@ -87,7 +87,7 @@ def file_rows(run: Run, pattern: str, source: Source) -> Iterator[Row]:
         roles = _words_or_texts(roles, pattern, source)
     flags = {*roles, *(FLAGS.get(role, role) for role in roles)}
     columns = {role: column for role, column in source.columns.items() if role in flags}
-    for row in stream(pattern, roles=roles, columns=columns, format=source.format):
+    for row in stream(pattern, roles=roles, columns=columns, format=replace(source.format, keep_blank=True)):
         item = {name: "" if value is None else value for name, value in row.items() if name != "row"}
         yield Row(item, {"row": row["row"], **item})
 

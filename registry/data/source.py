@@ -27,6 +27,7 @@ class FileFormat:
         encoding: of text files.
         drop_invalid: leave ragged rows out and say how many, and read bytes that are not of that encoding as U+FFFD;
             else they are an error.
+        keep_blank: a blank line of plain text is a row too, as where rows are joined by their number afterwards.
     """
 
     kind: str = ""
@@ -38,6 +39,7 @@ class FileFormat:
     sentence: str = ""
     encoding: str = "utf-8"
     drop_invalid: bool = False
+    keep_blank: bool = False
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,14 @@ def test_a_file_that_may_hold_texts_or_tokens_is_asked_about(make_run, tmp_path,
     assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path / name}: {message}\n")
 
 
+@pytest.mark.parametrize("task", ["demo", "demo-ner"])
+def test_blank_lines_of_a_text_file_are_rows_as_those_of_standard_input_are(make_run, tmp_path, task):
+    (tmp_path / "notes.txt").write_text(content := "one\n\ntwo\n")
+    found = lines(run_predict(make_run(task), "--file", tmp_path / "notes.txt", "--file-format", "text").stdout)
+    assert [(row["row"], row["text"]) for row in found] == [(0, "one"), (1, ""), (2, "two")]
+    assert found == lines(run_predict(make_run(task), input=content).stdout)
+
+
 def test_questions_get_ranked_answers(make_run):
     (found,) = lines(run_predict(make_run("demo-qa"), "--text", "what?").stdout)
     scores = [answer["score"] for answer in found["answers"]]

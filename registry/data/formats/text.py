@@ -14,8 +14,8 @@ from registry.data.source import FileFormat
 
 
 def read_text(path: Path, format: FileFormat) -> Iterator[Chunk]:
-    """Every line that is not blank as a row of the column "text"; blank lines only divide paragraphs."""
-    rows = ((number, [line]) for number, line in read_lines(path, format) if line.strip())
+    """Every line as a row of the column "text"; blank ones only divide paragraphs, unless the format keeps them."""
+    rows = ((number, [line]) for number, line in read_lines(path, format) if format.keep_blank or line.strip())
     yield from gather(rows, ["text"], pa.string())
 
 
