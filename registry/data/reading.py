@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 
+BATCH_ROWS = 256
+"""Rows that `stream` turns into Python's objects, many times as large as Arrow's, at once."""
+
 Chunks = Iterator["tuple[str, Chunk]"]
 """Chunks of one split with the name of the file that each comes from."""
 
@@ -80,9 +83,10 @@ def stream(
     chunks = file_chunks(pattern, format or FileFormat(), "tokens" in roles)
     row = 0
     for table, _, _ in canonical_tables(chunks, Chooser(roles, columns or {}, aloud=True), optional=()):
-        for values in table.to_pylist():
-            yield {"row": row, **values}
-            row += 1
+        for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+            for values in batch.to_pylist():
+                yield {"row": row, **values}
+                row += 1
 
 
 def file_chunks(pattern: str, format: FileFormat, lists: bool) -> Chunks:

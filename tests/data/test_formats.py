@@ -433,6 +433,21 @@ def test_long_rows_make_short_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert max(len(chunk.table) for chunk in chunks) <= 7
 
 
+@pytest.mark.parametrize("suffix", ["csv", "conll", "jsonl"])
+def test_long_lists_make_short_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    for module in ("chunks", "json_files"):
+        monkeypatch.setattr(f"registry.data.formats.{module}.CHUNK_SIZE", 16 * 1024)
+    tokens = ["a"] * 64  # of 64 bytes each: four rows a chunk
+    text = {
+        "csv": "tokens\n" + f'"{tokens}"\n' * 10,
+        "conll": "\n\n".join(["\n".join(tokens)] * 10),
+        "jsonl": (json.dumps({"tokens": tokens}) + "\n") * 10,
+    }
+    chunks = list(read_chunks(written(tmp_path / f"a.{suffix}", text[suffix]), FileFormat(), lists=True))
+    assert [len(chunk.table) for chunk in chunks] == [4, 4, 2]
+    assert [row for chunk in chunks for row in chunk.table.column(0).to_pylist()] == [tokens] * 10
+
+
 def test_an_object_is_no_text(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", '{"text": {"en": "a"}, "label": "b"}\n')
     (chunk,) = read_chunks(path, FileFormat())

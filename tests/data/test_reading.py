@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict
 
@@ -228,6 +230,20 @@ def test_stream_reads_no_further_than_asked(tmp_path: Path) -> None:
     assert next(rows)["text"] == "a"
     with pytest.raises(ValueError, match="line 50002: 2 cells"):
         list(rows)
+
+
+def test_stream_holds_few_rows_of_a_chunk_as_objects(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"tokens": [[f"token {i}" for i in range(50)]] * 4000}), tmp_path / "a.parquet")
+    path, roles = str(tmp_path / "a.parquet"), {"tokens": "tokens"}
+    next(stream(path, roles=roles))  # what is imported once
+    tracemalloc.start()
+    try:
+        count = sum(len(row["tokens"]) == 50 for row in stream(path, roles=roles))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 4000
+    assert peak < 4 << 20
 
 
 def test_many_rows_go_to_disk_and_still_map_and_select(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

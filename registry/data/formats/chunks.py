@@ -16,7 +16,10 @@ CHUNK = 20_000
 """Rows a chunk, at most: enough to amortise Arrow's overhead."""
 
 CHUNK_SIZE = 16 * 1024 * 1024
-"""Characters (of lists: items) after which a chunk ends, so that long rows take no more memory than short ones."""
+"""Characters after which a chunk ends, so that long rows take no more memory than short ones."""
+
+ITEM_SIZE = 64
+"""What an item of a list counts: a short string and the reference to it take about as many bytes in Python."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,17 @@ def gather(rows: Iterable[tuple[int, Sequence[Any]]], columns: Sequence[str], ki
     for place, row in rows:
         places.append(place)
         cells.append(row)
-        size += sum(map(len, row))
+        size += sum(map(size_of, row))
         if len(cells) == CHUNK or size >= CHUNK_SIZE:
             yield Chunk(_table(cells, schema), places)
             places, cells, size = [], [], 0
     if cells:
         yield Chunk(_table(cells, schema), places)
+
+
+def size_of(cell: str | list[Any]) -> int:
+    """What a cell counts towards `CHUNK_SIZE`."""
+    return len(cell) * ITEM_SIZE if isinstance(cell, list) else len(cell)
 
 
 def rows_of_size(total: int, rows: int) -> int:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from registry.data.formats.chunks import CHUNK, CHUNK_SIZE, Chunk, text_array
+from registry.data.formats.chunks import CHUNK, CHUNK_SIZE, Chunk, size_of, text_array
 from registry.data.formats.lines import open_text
 from registry.data.source import FileFormat
 
@@ -192,7 +192,7 @@ def _chunks(path: Path, objects: Iterable[tuple[int, Any]], unit: str) -> Iterat
         for name, values in columns.items():
             values.append(row.get(name))
         places.append(place)
-        size += sum(len(value) for value in row.values() if isinstance(value, (str, list)))
+        size += sum(size_of(value) for value in row.values() if isinstance(value, (str, list)))
         if len(places) == CHUNK or size >= CHUNK_SIZE:
             yield Chunk(_table(columns, types, mixed), places, unit, mixed)
             columns, places, size, mixed = {name: [] for name in columns}, [], 0, {}
