@@ -39,6 +39,26 @@ def test_conllu_words_without_comments_and_parts(tmp_path: Path) -> None:
         list(read_chunks(path, FileFormat(), lists=True))
 
 
+@pytest.mark.parametrize("separator", [" ", "\t"])
+@pytest.mark.parametrize("hashtag", ["#text", "#id", "#text-to-speech", "#newpar", "#sent_id", "#", "#texts"])
+def test_a_hashtag_is_a_token(tmp_path: Path, separator: str, hashtag: str) -> None:
+    path = tmp_path / "a.conll"
+    rows = [("love", "O"), (hashtag, "O"), ("Berlin", "B-LOC")]
+    path.write_text("".join(f"{separator.join(row)}\n" for row in rows))
+    (chunk,) = read_chunks(path, FileFormat(), lists=True)
+    assert chunk.table.to_pylist() == [{"0": ["love", hashtag, "Berlin"], "1": ["O", "O", "B-LOC"]}]
+
+
+@pytest.mark.parametrize(
+    "comment", ["# sent_id = 1", "#sent_id = a-1", "# text = so be it", "#text=so", "# id 1f d=en"]
+)
+def test_comments_are_no_tokens_and_divide_sentences(tmp_path: Path, comment: str) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text(f"{comment}\nlove O\n{comment}\nBerlin B-LOC\n")
+    (chunk,) = read_chunks(path, FileFormat(), lists=True)
+    assert chunk.table["0"].to_pylist() == [["love"], ["Berlin"]]
+
+
 def test_ragged_sentences_are_left_out_where_asked_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

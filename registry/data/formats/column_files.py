@@ -20,7 +20,9 @@ Sentence = list[Row]
 DOCUMENT = "-DOCSTART-"
 """Begins a line between documents that is no token."""
 
-_COMMENT = re.compile(r"# ?(id|sent_id|text|newdoc|newpar)\b.*[ =]\S+\s*$")
+_KEYS = "(id|sent_id|text|newdoc|newpar)"
+_COMMENT = re.compile(rf"# {_KEYS}\b.*[ =]\S+\s*$|# *{_KEYS} *=")
+"""Without the blank or the equals sign it is a hashtag ("#text O"), which is a token."""
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """Columns of CoNLL-U (universaldependencies.org/format.html)."""
