@@ -85,6 +85,8 @@ class Task(abc.ABC):
     """Keys of `decode`, of which one holds the prediction itself, comparable with `truths`; empty: rows have none."""
     packs: ClassVar[bool] = False
     """Whether `encode` puts several rows into one example, so that noise in one row would move all that follow."""
+    cuts: ClassVar[bool] = True
+    """Whether `encode` cuts long texts as `Limits.truncation` says; else a person who sets --truncation is told so."""
     group_by_length: ClassVar[bool | None] = None
     """Recommended --group-by-length, where the default does not suit."""
 

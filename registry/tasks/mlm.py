@@ -44,6 +44,7 @@ class MaskedLM(Task):
     family: ClassVar[str] = "mlm"
     prediction_keys: ClassVar[tuple[str, ...]] = ()
     packs: ClassVar[bool] = True
+    cuts: ClassVar[bool] = False
 
     text: str | tuple[str, ...] = not_an_option("text")
     primary_metric: str = not_an_option("perplexity")

@@ -40,6 +40,7 @@ class Ner(Task):
 
     family: ClassVar[str] = "ner"
     prediction_keys: ClassVar[tuple[str, ...]] = ("entities",)
+    cuts: ClassVar[bool] = False
     group_by_length: ClassVar[bool | None] = False  # an update of short sentences has few words to learn from
 
     tokens: str | tuple[str, ...] = not_an_option("tokens")

@@ -26,7 +26,7 @@ from registry.heads import Head
 from registry.models.adapters import adapted
 from registry.models.base import ModelSource, ModelSpec
 from registry.models.resolution import registered_name, resolve_model
-from registry.options import Options
+from registry.options import Options, Text
 from registry.plugins import load_plugin_file, with_options
 from registry.resolving import Resolved, resolve
 from registry.tasks.base import Limits, Task
@@ -117,6 +117,7 @@ def choose(typed: Mapping[str, Any], config: Mapping[str, Any]) -> Choice:
             f"task {named.task!r} packs texts into blocks, which noise would move: leave --augment-delete, "
             "--augment-swap and --augment-spelling out"
         )
+    refuse_truncation(task, resolved)
     if resolved.options.kernels.attention != "auto":
         spec = with_options(spec, {"attention": resolved.options.kernels.attention}, "--attention")
     spec = adapted(spec, source, resolved.options.adapters)
@@ -177,6 +178,15 @@ def check_selection(options: Options, prepared: Prepared) -> None:
         if value is not None:
             flag = f"--{name.replace('_', '-')} {value}"
             raise ValueError(f"{flag}: there is no validation split to ask; --split-ratio 0.9/0.1 takes one from train")
+
+
+def refuse_truncation(task: Task, resolved: Resolved) -> None:
+    """ValueError where a person says what a task that cuts no texts should keep of them; the default says nothing."""
+    kept, name = resolved.options.text.truncation, resolved.options.run.task
+    if not task.cuts and resolved.origins["truncation"] in ("option", "config") and kept != Text().truncation:
+        raise ValueError(
+            f"--truncation {kept}: task {name!r} cuts no texts, it reads all of a long one in parts; leave it out"
+        )
 
 
 def refuse_unused(typed: Mapping[str, Any], flag: str, unused: Mapping[str, str]) -> None:

@@ -89,3 +89,13 @@ def test_noise_is_refused_where_texts_are_packed() -> None:
     choose({**typed, "augment_delete": 0.0}, {})
     with pytest.raises(ValueError, match=r"^task 'demo-mlm' packs texts into blocks, .*: leave --augment-delete,"):
         choose({**typed, "augment_swap": 0.3}, {})
+
+
+@pytest.mark.parametrize("task", ["demo-ner", "demo-mlm"])
+def test_truncation_is_refused_where_no_text_is_cut(task: str) -> None:
+    tail = {"truncation": "tail"}
+    for typed, config in ((tail, {}), ({}, tail)):
+        with pytest.raises(ValueError, match=rf"^--truncation tail: task '{task}' cuts no texts, .*; leave it out$"):
+            choose({"task": task, "model": "tiny", **typed}, config)
+        assert choose({"task": "demo", "model": "tiny", **typed}, config).options.text.truncation == "tail"
+    choose({"task": task, "model": "tiny"}, {"truncation": "head"})  # as every run's config.yaml has it
