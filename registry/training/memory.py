@@ -34,10 +34,10 @@ def fit_micro_batch(setup: Setup, optimizer: str, say: Callable[[str], None]) ->
     """
     if is_sharded(setup.accelerator):
         raise ValueError("--micro-batch-size auto works on one process and DDP; with ZeRO or FSDP give a number")
-    if setup.optimizer is None:  # nothing is trained
+    trained = sum(p.numel() for p in setup.module.parameters() if p.requires_grad)
+    if not trained:
         return
     asked = size = setup.updates.micro_batch_size
-    trained = sum(p.numel() for p in setup.module.parameters() if p.requires_grad)
     while setup.control.any(runs_out(partial(try_update, setup, size, trained * STATE_BYTES[optimizer]))):
         size = halved(size, setup.updates.plan)
     setup.updates.micro_batch_size = size

@@ -99,10 +99,19 @@ def test_tied_weights_that_the_engine_copied_apart_are_one_tensor_again() -> Non
         distributed_type=SimpleNamespace(value="DEEPSPEED"),
         get_state_dict=lambda model: {name: value.clone() for name, value in model.state_dict().items()},
         unwrap_model=lambda model: model,
+        deepspeed_engine_wrapped=object(),
     )
     state = gathered_state(accelerator, model)
     assert state["output.weight"] is state["embedding.weight"]
     assert torch.equal(state["output.bias"], model["output"].bias)
+
+
+def test_a_model_that_was_never_handed_to_deepspeed_is_read_as_it_is() -> None:
+    model = torch.nn.Linear(2, 3)
+    accelerator = SimpleNamespace(
+        distributed_type=SimpleNamespace(value="DEEPSPEED"), deepspeed_engine_wrapped=None, is_main_process=True
+    )
+    assert gathered_state(accelerator, model).keys() == model.state_dict().keys()
 
 
 def test_an_error_of_the_first_process_stops_all_in_one_line() -> None:
