@@ -94,19 +94,38 @@ def encode_split(
     Raises:
         ValueError: what `encode` raised (of a `RowError` with the row's file and line), or the cache cannot be written.
     """
-    key = digest(VERSION, fingerprint, content_digest(examples))
-    folder = Path(cache_dir) / "encoded" / key
-    if not _complete(folder):
+    folder = Path(cache_dir) / "encoded" / digest(VERSION, fingerprint, content_digest(examples))
+    try:
+        return stored(folder, lambda: _encoded_batches(encode, examples, num_workers))
+    except RowError as error:
+        raise ValueError(f"{where(examples, error.row)}: {error.message}") from None
+
+
+def stored(folder: Path, batches: Callable[[], Iterator[dict[str, Column]]]) -> Encoded:
+    """Examples from their files in a cache, which are made of batches where they are not there in full.
+
+    Args:
+        batches: columns of some examples at a time; those of lists have lengths in place of offsets.
+
+    Raises:
+        ValueError: the cache cannot be written.
+    """
+    if not is_stored(folder):
         remove(folder)
         prune(folder.parent)
-        try:
-            with written_folder(folder) as part:
-                _write(part, _encoded_batches(encode, examples, num_workers))
-        except RowError as error:
-            raise ValueError(f"{where(examples, error.row)}: {error.message}") from None
+        with written_folder(folder) as part:
+            _write(part, batches())
     with contextlib.suppress(OSError):  # a shared cache may be read-only
         (folder / "meta.json").touch()  # pruning goes by last use
     return load_encoded(folder)
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether every file is there in full (a machine that lost power may have cut some)."""
+    try:
+        return all((folder / name).stat().st_size == size for name, size in _meta(folder)["sizes"].items())
+    except (OSError, ValueError):
+        return False
 
 
 def load_encoded(folder: Path) -> Encoded:
@@ -165,7 +184,7 @@ def _typed(name: str, values: np.ndarray, types: Mapping[str, str]) -> np.ndarra
 
 
 def _write(folder: Path, batches: Iterator[dict[str, Column]]) -> None:
-    """Columns of batches (with lengths in place of offsets) as files; only lengths are held in memory."""
+    """Columns of batches as files; only lengths are held in memory."""
     dtypes: dict[str, str] = {}
     lengths: dict[str, list[np.ndarray]] = {}
     content = hashlib.blake2b(digest_size=16)
@@ -188,14 +207,6 @@ def _write(folder: Path, batches: Iterator[dict[str, Column]]) -> None:
     (folder / "meta.json").write_text(
         json.dumps({"columns": columns, "sizes": sizes, "fingerprint": content.hexdigest()})
     )
-
-
-def _complete(folder: Path) -> bool:
-    """Whether every file is there in full (a machine that lost power may have cut some)."""
-    try:
-        return all((folder / name).stat().st_size == size for name, size in _meta(folder)["sizes"].items())
-    except (OSError, ValueError):
-        return False
 
 
 def _meta(folder: Path) -> dict[str, Any]:

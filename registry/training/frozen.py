@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from registry.data.augmentation import Augmenter
-from registry.data.encoded import Column, Encoded
-from registry.inference import Interrupted, batch_indices, to_device
-from registry.shelf import Shelf
+from registry.data.encoded import Encoded
 from registry.tasks.base import Batch, Features
 from registry.training.engines import is_sharded
+from registry.training.pooled import PooledTexts
 from registry.training.trial import outputs_of_one
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from registry.training.assembly import Job
     from registry.training.progress import Display
     from registry.training.setup import Setup
@@ -39,22 +40,27 @@ def reuse_pooled(job: Job, setup: Setup, display: Display, asked_to_stop: Callab
     if not reuses_pooled(job, setup):
         return
     splits = {"train": job.encoded["train"], **setup.validation}
-    rows = ", ".join(f"{name} {len(examples):,}" for name, examples in splits.items())
-    display.line(f"the encoder is frozen: it runs over the examples once ({rows})")
-    found = {
-        name: _with_pooled(job, setup, split, asked_to_stop, display.counter(f"reading {name}", len(split)))
-        for name, split in splits.items()
-    }
+    found = _with_pooled(job, setup, setup.module, splits, display, asked_to_stop)
     train, collate = found.pop("train"), setup.updates.collate
 
     def collate_pooled(features: Sequence[Features], epoch: int) -> Batch:
         return _pooled_batch(collate(features, epoch), features)
 
-    def collate_scored(features: Sequence[Features]) -> Batch:
-        return _pooled_batch(job.task.collate(features, job.tokenizer, (setup.scorer.seed, -1)), features)
-
     setup.updates.encoded, setup.updates.collate = lambda epoch: train, collate_pooled
-    setup.validation, setup.scorer = found, replace(setup.scorer, collate=collate_scored)
+    setup.validation = found
+
+
+def final_examples(
+    job: Job, setup: Setup, best: nn.Module, display: Display, asked_to_stop: Callable[[], bool]
+) -> Mapping[str, Encoded]:
+    """The splits that the best weights are scored on, with what `best` pools of them where that is of use again.
+
+    Arguments and errors as for `reuse_pooled`.
+    """
+    splits = {split: job.encoded[split] for split in (*job.splits("validation"), *job.splits("test"))}
+    if setup.released or not reuses_pooled(job, setup):
+        return splits
+    return _with_pooled(job, setup, best, splits, display, asked_to_stop)
 
 
 def reuses_pooled(job: Job, setup: Setup) -> bool:
@@ -75,53 +81,41 @@ def is_exact(job: Job, setup: Setup) -> bool:
     pooled = outputs_of_one(job, setup).get("pooled")
     if pooled is None or pooled.requires_grad:
         return False
-    rows = sum(map(len, (job.encoded["train"], *setup.validation.values())))
-    return bool(rows * pooled.shape[1] * 4 <= LIMIT)
-
-
-def pooled_texts(
-    job: Job,
-    setup: Setup,
-    examples: Encoded,
-    asked_to_stop: Callable[[], bool],
-    on_batch: Callable[[int], None],
-) -> np.ndarray:
-    """(examples, width) float32 on every process, each of which runs its share of the batches."""
-    accelerator, module = setup.accelerator, setup.module.eval()
-    scorer = setup.scorer
-    batches = batch_indices(examples.lengths, scorer.batch_tokens, equal_lengths=scorer.equal_lengths)
-    found: list[tuple[np.ndarray, np.ndarray]] = []
-    shelf = Shelf()
-    for start in range(0, len(batches), accelerator.num_processes):
-        if asked_to_stop():
-            raise Interrupted
-        for indices in batches[start : start + accelerator.num_processes][accelerator.process_index :][:1]:
-            batch = to_device(_collated(job, examples, indices), accelerator.device)
-            with torch.no_grad(), scorer.autocast():
-                pooled = module(**batch["inputs"])["pooled"].float().cpu()
-            found.append((indices, shelf.keep({"pooled": pooled})["pooled"].numpy()))
-            on_batch(len(indices) * accelerator.num_processes)
-    parts = setup.control.gather(found)
-    together = np.empty((len(examples), parts[0][1].shape[1]), np.float32)
-    for indices, values in parts:
-        together[indices] = values
-    return together
+    return bool(sum(map(len, job.encoded.values())) * pooled.shape[1] * 4 <= LIMIT)
 
 
 def _with_pooled(
-    job: Job, setup: Setup, examples: Encoded, asked_to_stop: Callable[[], bool], on_batch: Callable[[int], None]
-) -> Encoded:
-    pooled = pooled_texts(job, setup, examples, asked_to_stop, on_batch)
-    offsets = np.arange(len(examples) + 1, dtype=np.int64) * pooled.shape[1]
-    return Encoded({**examples.columns, "pooled": Column(pooled.reshape(-1), offsets)}, examples.fingerprint)
+    job: Job,
+    setup: Setup,
+    module: nn.Module,
+    splits: Mapping[str, Encoded],
+    display: Display,
+    asked_to_stop: Callable[[], bool],
+) -> dict[str, Encoded]:
+    """The splits with a column `pooled`, and a scorer that reads it."""
+    beneath = [name for name, parameter in setup.module.named_parameters() if not parameter.requires_grad]
+    texts = PooledTexts(job, setup, module, beneath)
+    places = {name: texts.place(examples) for name, examples in splits.items()}
+    kept = {name: texts.read(place, splits[name]) for name, place in places.items() if texts.are_kept(place)}
+    for verb, names in {"runs over": splits.keys() - kept.keys(), "has read before": kept.keys()}.items():
+        rows = ", ".join(f"{name} {len(examples):,}" for name, examples in splits.items() if name in names)
+        if rows:
+            display.line(f"the frozen encoder {verb}: {rows}")
+    found = {}
+    for name, examples in splits.items():
+        if name in kept:
+            found[name] = kept[name]
+        else:
+            shown = display.counter(f"reading {name}", len(examples))
+            found[name] = texts.compute(places[name], examples, asked_to_stop, shown)
+
+    def collate_scored(features: Sequence[Features]) -> Batch:
+        return _pooled_batch(job.task.collate(features, job.tokenizer, (setup.scorer.seed, -1)), features)
+
+    setup.scorer = replace(setup.scorer, collate=collate_scored)
+    return found
 
 
 def _pooled_batch(batch: Batch, features: Sequence[Features]) -> Batch:
-    """The batch with pooled texts in place of tokens, where the rows have them (test, scored at the end, has not)."""
-    if "pooled" not in features[0]:
-        return batch
+    """The batch with pooled texts in place of tokens."""
     return {**batch, "inputs": {"pooled": torch.from_numpy(np.stack([one["pooled"] for one in features]))}}
-
-
-def _collated(job: Job, examples: Encoded, indices: np.ndarray) -> Batch:
-    return job.task.collate(examples.rows(indices), job.tokenizer, (job.options.run.seed, 0))

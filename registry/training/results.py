@@ -29,6 +29,7 @@ from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
 from registry.training.engines import describe_engine, gathered_state, is_sharded, numbers, zero_stage
+from registry.training.frozen import final_examples
 from registry.training.launch import configuration_file
 from registry.training.lock import RunLock
 from registry.training.peak_memory import peak_memory_mb
@@ -180,8 +181,8 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
     if not job.options.kernels.whole_last_layer:
         job.spec.spare_last_layer(best)
-    for split in [*job.splits("validation"), *job.splits("test")]:
-        metrics, joined = progress.score(best, split, job.encoded[split])
+    for split, examples in final_examples(job, setup, best, progress.display, progress.asked_to_stop).items():
+        metrics, joined = progress.score(best, split, examples)
         if accelerator.is_main_process:
             write_predictions(job, directory, split, joined)
             if metrics:
