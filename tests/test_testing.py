@@ -17,6 +17,7 @@ from registry import models, tasks
 from registry.plugins import load_plugin_file, with_options
 from registry.tasks.base import Task
 from registry.tasks.classification import Classification
+from registry.tasks.ner import Ner
 from registry.testing import Result, check_model, check_task, model_results, task_results
 from registry.testing import model_checks as on_models
 from registry.testing import task_checks as on_tasks
@@ -86,6 +87,10 @@ def test_a_task_of_others() -> None:
 
 def test_numbers_are_selected_by_what_the_task_takes_for_them() -> None:
     check_task(Classification(description="Numbers", problem="regression"), model="bow")
+
+
+def test_files_may_be_written_in_another_scheme_than_the_sample() -> None:
+    check_task(Ner(description="Bare types", scheme="io"), model="bilstm")
 
 
 def test_checkpoints_that_are_not_at_hand_are_skipped_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

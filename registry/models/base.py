@@ -7,7 +7,7 @@ mapping with ``logits``: (batch, labels), (batch, length, labels) or (scored, vo
 ``pooled`` (batch, width), ``predictions`` and its own ``loss_sum`` (then the spec says
 ``wants_labels`` and forward takes ``labels``), with ``scored_loss`` (batch,) beside it. Only forward
 may touch parameters. It may take ``pooled`` in place of the inputs, so that a frozen encoder runs
-once over training and validation rows. A tokenizer whose ``model_input_names`` have ``word_mask``
+once over every row. A tokenizer whose ``model_input_names`` have ``word_mask``
 gets, on token classification, a (batch, length) mask of the tokens that carry a word's label,
 labelled or not.
 """

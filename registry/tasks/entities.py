@@ -39,6 +39,12 @@ def guess_scheme(sentences: Iterable[Sequence[str]]) -> str:
     return "iob1" if starts["I-"] > starts["B-"] else "bio"
 
 
+def have_prefixes(sentences: Iterable[Sequence[str]]) -> bool:
+    """Whether every tag but O begins as ``B-`` and the like do: no bare types, whatever a person calls them."""
+    inside = {tag for tags in sentences for tag in tags if tag != OUTSIDE}
+    return bool(inside) and all(tag[:1] in _IOBES and tag[1:2] == "-" for tag in inside)
+
+
 def to_bio(tags: Sequence[str], scheme: str) -> list[str]:
     """One sentence's tags as BIO.
 

@@ -17,12 +17,21 @@ from registry.plugins import not_an_option
 from registry.tasks import measures, samples
 from registry.tasks.base import Batch, Examples, Features, Limits, Metrics, Task
 from registry.tasks.columns import closest, map_column, refuse_unread
-from registry.tasks.entities import OUTSIDE, SCHEMES, entities_in, entity_scores, guess_scheme, spans, to_bio
+from registry.tasks.entities import (
+    OUTSIDE,
+    SCHEMES,
+    entities_in,
+    entity_scores,
+    guess_scheme,
+    have_prefixes,
+    spans,
+    to_bio,
+)
 from registry.tasks.tokens import frame_of, pad, pad_column, room_for
 from registry.tasks.words import are_characters, joined_words, split_words, windows, word_pieces
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
@@ -48,7 +57,7 @@ class Ner(Task):
     types: tuple[str, ...] = not_an_option(())
     primary_metric: str = not_an_option("f1")
 
-    scheme: str = option("auto", "How the source writes tags; io: bare types. Training uses bio.", choices=SCHEMES)
+    scheme: str = option("auto", "How the source writes tags (io: bare types); training uses bio.", choices=SCHEMES)
     characters: bool = option(False, "Tokens are characters, as in Chinese; typed text is split into them.")
     overlap: float = option(
         0.25, "Share of a window that the next one of a long sentence repeats.", minimum=0, maximum=0.5
@@ -63,11 +72,19 @@ class Ner(Task):
 
         raw = self.read(source)
         first = raw["train"] if "train" in raw else next(iter(raw.values()))
-        scheme = self.scheme
-        if scheme == "auto" and "tags" in first.column_names:
-            scheme = guess_scheme(tags for tags in first["tags"][:] if tags is not None)
-            logger.info("tags are read as %s (scheme=%s)", scheme, scheme)
+        scheme = self._scheme_of(first)
         return map_column(raw, "tags", lambda tags: tags and to_bio(tags, scheme), List(Value("string")))
+
+    def _scheme_of(self, rows: Dataset) -> str:
+        """The scheme that the rows are written in: the option's, unless it leaves that to the tags."""
+        if self.scheme not in ("auto", "io") or "tags" not in rows.column_names:
+            return self.scheme
+        given = [tags for tags in rows["tags"][:] if tags is not None]
+        if self.scheme == "io" and not have_prefixes(given):
+            return self.scheme
+        scheme = guess_scheme(given)
+        logger.info("tags are read as %s (scheme=%s)", scheme, scheme)
+        return scheme
 
     def head(self, raw: DatasetDict) -> Head:
         found = {tag[2:] for tags in raw["train"]["tags"][:] for tag in tags or () if tag != OUTSIDE}

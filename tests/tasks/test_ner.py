@@ -142,6 +142,19 @@ def test_schemes_are_converted_at_load() -> None:
     assert Ner().head(raw).labels == ("O", "B-PER", "I-PER")
 
 
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (["PER", "PER", "O"], ["B-PER", "I-PER", "O"]),  # bare types
+        (["I-PER", "I-PER", "O"], ["B-PER", "I-PER", "O"]),  # io as some write it
+        (["B-PER", "I-PER", "B-PER"], ["B-PER", "I-PER", "B-PER"]),  # not io at all
+        (["B-cell", "PER", "O"], ["B-B-cell", "B-PER", "O"]),  # a type that only looks like it
+    ],
+)
+def test_prefixes_are_no_part_of_bare_types(tags: list[str], expected: list[str]) -> None:
+    assert Ner(rows=rows_of([tags]), scheme="io").load(Source())["train"]["tags"][0] == expected
+
+
 def test_a_broken_tag_is_named_with_its_row() -> None:
     with pytest.raises(ValueError, match=r"train row 1.*'I-LOC' at token 2 continues B-PER"):
         Ner(rows=rows_of([["B-PER", "I-PER"], ["O", "B-PER", "I-LOC"]])).load(Source())
