@@ -14,6 +14,8 @@
 
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?}"
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=110 # the launcher would give its processes half a minute to save themselves
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # srun does not take it over from sbatch
 export OMP_NUM_THREADS=$((SLURM_CPUS_PER_TASK / SLURM_GPUS_ON_NODE))
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 

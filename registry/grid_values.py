@@ -62,7 +62,7 @@ def checked_options(given: Any, where: str) -> dict[str, Any]:
         if name not in known:
             raise ValueError(f"{where}: unknown option {name!r}{suggestion(name, known)}")
         found = _checked(name, value, where)
-        values[name] = found if isinstance(found, dict) and isinstance(value, str) else value  # typed as KEY=VALUE
+        values[name] = found if isinstance(found, dict) and not isinstance(value, Mapping) else value  # as KEY=VALUE
     return values
 
 

@@ -329,6 +329,12 @@ def fields() -> Iterator[tuple[str, str, dataclasses.Field[Any]]]:
             yield group, item.name, item
 
 
+def default_of(item: dataclasses.Field[Any]) -> Any:
+    """An option's default."""
+    made = item.default_factory
+    return item.default if made is dataclasses.MISSING else made()
+
+
 def groups() -> dict[str, Any]:
     """Group attribute -> its dataclass, in the order of `--help`."""
     return {group.name: type(group.default) for group in dataclasses.fields(Options)}

@@ -59,7 +59,7 @@ def load_plugin_file(path: str | Path) -> PluginFile:
     sys.modules[module.__name__] = module
     _executing = loading
     try:
-        exec(compile(source, str(path), "exec"), vars(module))
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
     except PluginError:
         raise
     except (Exception, SystemExit) as error:

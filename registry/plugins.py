@@ -15,7 +15,7 @@ import functools
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -92,9 +92,6 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """Every registered name, sorted; imports nothing."""
         return sorted({*self._builtins, *self._local, *(name for name, _ in installed(self.group))})
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
 
     def __contains__(self, name: object) -> bool:
         return name in self._local or name in self._builtins or bool(self._plugins(str(name)))

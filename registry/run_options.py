@@ -61,15 +61,11 @@ def options_for(run: Run, typed: Mapping[str, Any]) -> Options:
     return resolve({**run.record.options, **typed_values(typed)}, {}, {}).options
 
 
-def file_source(run: Run, typed: Mapping[str, Any], *, drop_invalid: bool = False) -> Source:
-    """Columns and format of a person's file: those that were typed, else those of the training.
-
-    Args:
-        drop_invalid: leave rows out that cannot be read, where not every row needs an answer.
-    """
+def file_source(run: Run, typed: Mapping[str, Any]) -> Source:
+    """Columns and format of a person's file: those that were typed, else those of the training."""
     from dataclasses import replace
 
     from registry.data.source import source_of
 
     data = options_for(run, typed).data
-    return source_of(replace(data, train_file=None, validation_file=None, test_file=None), drop_invalid)
+    return source_of(replace(data, train_file=None, validation_file=None, test_file=None))

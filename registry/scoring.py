@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from registry import tasks
 from registry.data.cache import rows_digest
 from registry.data.prepare import Prepared, prepare
-from registry.data.source import Source, source_of
+from registry.data.source import source_of
 from registry.inference import EncodedExamples
 from registry.options import Data, Options, Splits
 from registry.run_directory import read_json
@@ -46,14 +46,15 @@ def split_rows(run: Run, split: str | None, options: Options) -> tuple[str, Data
     return split, _labelled(run, prepared, split, f"--split {split}")
 
 
-def file_rows(run: Run, pattern: str, source: Source, options: Options) -> Dataset:
+def file_rows(run: Run, pattern: str, options: Options) -> Dataset:
     """Cleaned rows of a person's file or glob.
 
     Raises:
         ValueError: in one line, naming file, row and column; also where no row has a label.
     """
     task = run.task.for_head(run.record.head)
-    raw = task.load(dataclasses.replace(source, data_dir=None, files={"test": pattern}))
+    source = dataclasses.replace(source_of(options.data, options.splits.drop_invalid), data_dir=None)
+    raw = task.load(dataclasses.replace(source, files={"test": pattern}))
     splits = dataclasses.replace(options.splits, max_test_rows=None, resplit=False)
     return _labelled(run, prepare(raw, splits, options.cleaning), "test", pattern)
 

@@ -93,13 +93,21 @@ def read_options(options: dict[str, Any]) -> Grid:
     for name in ("tasks", "models", "fractions", "seeds", "evaluate_on"):
         if options[name]:
             values[name] = listed(options[name])
-    typed = pairs("set", options["settings"])
-    overrides = {name.replace("-", "_"): setting(value) for name, value in typed.items()}
+    overrides = settings(options["settings"])
     if options["plugin_file"]:
         overrides["plugin_file"] = options["plugin_file"]
     checkpoints = pairs("checkpoint", options["checkpoints"])
     places = pairs("data", options["data"]), checkpoints
     return build_grid(values, options["grid_file"] or "grid", overrides, *places, options["config_file"])
+
+
+def settings(given: Sequence[str]) -> dict[str, Any]:
+    """Options by name; a list of the values where one is given again (model_option=a=1 model_option=b=2)."""
+    found: dict[str, list[Any]] = {}
+    for pair in given:
+        ((name, value),) = pairs("set", [pair]).items()
+        found.setdefault(name.replace("-", "_"), []).append(setting(value))
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
 def setting(text: str) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.cli import friendly, some_options
-from registry.run_options import file_options, file_source, open_run, options_for, run_options
+from registry.run_options import file_options, open_run, options_for, run_options
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,7 +50,7 @@ def main(
         raise ValueError(f"--report: {run} is an export, not the run that its report is of; give the run itself")
     name, rows = rows_of(loaded, split, task, file, options)
     started = time.perf_counter()
-    metrics = metrics_of(loaded, rows, options)
+    metrics = metrics_of(loaded, rows, options_for(loaded, options).data.num_workers)
     seconds = time.perf_counter() - started
     place = str(Path(options["data_dir"]).absolute()) if options["data_dir"] else None
     given = {"task": task, "file": str(Path(file).absolute()) if file else None, "data_dir": place}
@@ -77,17 +77,16 @@ def rows_of(
         return task_rows(run, task, split, data, wanted)
     if file is None:
         return split_rows(run, split, wanted)
-    source = file_source(run, options, drop_invalid=wanted.splits.drop_invalid)
-    return Path(file).name.replace("*", "-"), file_rows(run, file, source, wanted)
+    return Path(file).name.replace("*", "-"), file_rows(run, file, wanted)
 
 
-def metrics_of(run: Run, rows: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of(run: Run, rows: Dataset, num_workers: int) -> dict[str, Any]:
     """The metrics of the rows, encoded through the token cache."""
     from registry.reports.terminal import counting
     from registry.scoring import score
     from registry.training.assembly import Encoding
 
-    encode = Encoding(run.task, run.record.head, run.tokenizer, run.record.limits, options["num_workers"] or 0)
+    encode = Encoding(run.task, run.record.head, run.tokenizer, run.record.limits, num_workers)
     encoded = encode(rows)
     with counting(sys.stderr.isatty(), len(encoded)) as on_batch:
         return score(run, encoded, on_batch)
@@ -111,9 +110,11 @@ def show(results: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     from registry.run_log import flat_numbers
 
     plain = [(name, short(value)) for name, value in flat_numbers(metrics) if "/" not in name]
-    for table in (values for values in metrics.values() if isinstance(values, Mapping)):
-        for name, values in table.items():
-            plain.append((name, "  ".join(f"{key} {short(value)}" for key, value in flat_numbers(values))))
+    for title, table in metrics.items():
+        if isinstance(table, Mapping):
+            deep = all(isinstance(values, Mapping) for values in table.values())
+            for name, values in table.items() if deep else [(title, table)]:
+                plain.append((name, "  ".join(f"{key} {short(value)}" for key, value in flat_numbers(values))))
     Screen(shown=True).summary(f"{results['name']}: {results['rows']:,} rows", plain)
 
 

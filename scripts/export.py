@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.cli import friendly, some_options
-from registry.run_options import file_options, file_source, options_for
+from registry.run_options import file_options, options_for
 
 if TYPE_CHECKING:
     from registry.export import Exported
@@ -50,7 +50,7 @@ def main(
         raise ValueError(f"--output {target}: exists and is no export; choose another folder")
     wanted = options_for(loaded, options)
     if file:
-        rows = file_rows(loaded, file, file_source(loaded, options), wanted)
+        rows = file_rows(loaded, file, wanted)
     else:
         _, rows = split_rows(loaded, split, wanted)
     encode = Encoding(loaded.task, loaded.record.head, loaded.tokenizer, loaded.record.limits, 0)

@@ -47,7 +47,7 @@ def main(
     if output and not Path(output).absolute().parent.is_dir():
         raise ValueError(f"--output {output}: its directory does not exist")
     loaded = open_run(run, options)
-    if file is None and not texts and not pairs and sys.stdin.isatty():
+    if file is None and not texts and not pairs and not output and sys.stdin.isatty():
         converse(loaded)
         return
     with counting(shown=bool(output) and sys.stderr.isatty()) as on_rows:

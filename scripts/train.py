@@ -119,6 +119,7 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
 
 def train(job: Job, setup: Setup, progress: Progress) -> None:
     """THE loop: every optimizer update of the run; what happens between updates is `progress`'s."""
+    from registry.training.engines import average_gradients
     from registry.training.frozen import reuse_pooled
     from registry.training.recovery import within_memory
 
@@ -140,6 +141,8 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
             within_memory(progress, update, compute)
         else:
             compute(update.micro_batches)
+        if not setup.exchanges:
+            average_gradients(accelerator, setup.module)
         if optimization.clip_norm:
             grad_norm = accelerator.clip_grad_norm_(model.parameters(), optimization.clip_norm)
         optimizer.step()
@@ -166,6 +169,7 @@ def add_gradients(job: Job, setup: Setup, window: TrainWindow, count: float, mic
             loss, outputs = setup.objective(setup.model, batch)
             accelerator.backward(loss * (accelerator.num_processes / (count or 1)))
         window.add(outputs, batch, loss, scored)
+        del batch, loss, outputs  # the next forward pass needs their memory
 
 
 if __name__ == "__main__":

@@ -160,6 +160,30 @@ class DrawsAnew(Classification):
         return {**batch, "inputs": {**batch["inputs"], "input_ids": torch.where(torch.rand(ids.shape) < 0.5, ids, 3)}}
 
 
+class NamesItsColumns(Classification):
+    @property
+    def roles(self) -> Any:
+        return {"query": "query", "label": "label"}
+
+
+class ReadsTrainAlone(Classification):
+    def load(self, source: Any) -> Any:
+        raw = super().load(source)
+        assert raw["train"]
+        return raw
+
+
+class CountsNobody(Classification):
+    def metrics(self, joined: Any, head: Any) -> Any:
+        known = joined["labels"][joined["labels"] >= 0]
+        return {**super().metrics(joined, head), "share": float(np.sum(known == 0)) / np.float64(len(known))}
+
+
+class DecodesElsewhere(Classification):
+    def decode(self, joined: Any, *arguments: Any) -> Any:
+        return [{"span": "x"} for _ in joined["row"]]
+
+
 class LearnsNothing(Classification):
     def loss(self, outputs: Any, batch: Any, head: Any) -> Any:
         return super().loss(outputs, batch, head).detach() + 0 * outputs["logits"].sum()
@@ -176,11 +200,19 @@ class LearnsNothing(Classification):
         (DecodesArrays, on_tasks.decodes, "not JSON serializable"),
         (ForgetsRows, on_tasks.encodes_every_row, "rows are lost"),
         (DrawsAnew, on_tasks.collates_the_same_twice, "input_ids differs between two calls"),
+        (
+            NamesItsColumns,
+            on_tasks.describes_itself,
+            "nobody else knows a column 'query'; the names are text, text_pair",
+        ),
+        (ReadsTrainAlone, on_tasks.reads_files, "train"),
+        (CountsNobody, on_tasks.scores_nothing_without_labels, "share of no label is a number that JSON has not"),
+        (DecodesElsewhere, on_tasks.decodes, "a result has none of label"),
         (LearnsNothing, on_tasks.learns, "after 60 updates the loss is"),
     ],
 )
 def test_broken_tasks_are_caught(kind: type[Task], check: Callable[..., None], said: str) -> None:
-    with pytest.raises((AssertionError, TypeError), match=said):
+    with pytest.raises((AssertionError, TypeError, KeyError), match=said):
         check(on_tasks.subject(kind(description="broken"), "tiny"))
 
 
@@ -226,6 +258,18 @@ class Pickles(Odd):
         torch.save(dict(state_dict), directory / "pytorch_model.bin")
 
 
+class SavesItself(Odd):
+    def save(self, module: Any, state_dict: Any, directory: Path) -> None:
+        super().save(module, module.state_dict(), directory)
+
+
+class ChangesItsTokenizer(Odd):
+    def tokenizer(self, source: Any, texts: Any) -> Any:
+        made = super().tokenizer(source, texts)
+        made.padding_side = "left"
+        return made
+
+
 class MapsHalf(Odd):
     def layer_map(self, module: Any) -> dict[str, int]:
         return {name: 0 for name, _ in module.named_parameters() if "gate" not in name}
@@ -238,7 +282,13 @@ class MapsHalf(Odd):
         (Odd(network=NeverRests), on_models.is_deterministic, "two forward passes differ"),
         (Odd(network=HasUnused), on_models.uses_every_parameter, "none for gate.unused"),
         (Odd(network=OneColumn), on_models.gives_logits, r"logits have shape \(16, 1\), not \(16, 2\)"),
-        (ForgetsWeights(), on_models.comes_back, "logits differ by"),
+        (ForgetsWeights(), on_models.comes_back, "logits of the weights .* differ by"),
+        (SavesItself(), on_models.comes_back, "logits of the weights that save.. is given differ by"),
+        (
+            ChangesItsTokenizer(),
+            on_models.keeps_its_tokenizer,
+            "its padding_side left is right when it is loaded again",
+        ),
         (Pickles(), on_models.comes_back, "pytorch_model.bin may run code when loaded"),
         (MapsHalf(), on_models.maps_its_layers, "no depth for gate.bias, gate.weight"),
     ],

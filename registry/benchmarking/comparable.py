@@ -6,11 +6,10 @@ the same training, and all others, which a comparison refuses where they are not
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from registry.options import Options, fields
+from registry.options import Options, default_of, fields
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +42,7 @@ def check_options(options: Options, processes: int) -> None:
         ValueError: an option that Trainer would ignore, a batch that processes cannot share equally, or no updates.
     """
     for group, name, item in fields():
-        value, default = getattr(getattr(options, group), name), _default(item)
+        value, default = getattr(getattr(options, group), name), default_of(item)
         if group in (*HEEDED_GROUPS, *OURS_GROUPS) or name in (*HEEDED, *OURS) or value == default:
             continue
         if name == "precision" and value in PRECISIONS:
@@ -100,8 +99,3 @@ def _losses(job: Job, model: nn.Module) -> tuple[float, float]:
             weight.copy_(value)
     model.train()
     return float(theirs), float(ours)
-
-
-def _default(item: dataclasses.Field[object]) -> object:
-    made = item.default_factory
-    return item.default if made is dataclasses.MISSING else made()

@@ -50,7 +50,7 @@ class Augmenter:
                 continue
             rng = random.Random(f"{self.seed} {epoch} {row}")
             for name in TEXTS:
-                if changed.get(name, [None])[at if name in changed else 0]:
+                if name in changed and changed[name][at]:
                     changed[name][at] = self._text(changed[name][at], rng)
             if "tokens" in changed:
                 tags = changed["tags"][at] if "tags" in changed else [OUTSIDE] * len(changed["tokens"][at])

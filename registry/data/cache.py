@@ -53,13 +53,21 @@ def rows_digest(dataset: Dataset) -> str:
 
 
 def code_digest(kind: type) -> str:
-    """A digest of the source files beside a class and those it inherits from: changed code makes other tokens."""
+    """A digest of the sources of a class and those it inherits from: changed code makes other tokens.
+
+    Of our own modules the files beside them count, of another package all that it has.
+    """
     found = hashlib.blake2b(digest_size=16)
     for base in kind.__mro__:
         file = getattr(sys.modules.get(base.__module__), "__file__", None)
         if file is None or base.__module__ in sys.stdlib_module_names:  # built in, or typed into a notebook
             continue
-        for source in sorted(Path(file).parent.glob("*.py")):
+        package = base.__module__.partition(".")[0]
+        ours = package == __name__.partition(".")[0]
+        sources = [*Path(file).parent.glob("*.py")]
+        for folder in () if ours else getattr(sys.modules.get(package), "__path__", ()):
+            sources += Path(folder).rglob("*.py")
+        for source in sorted({*sources}):
             found.update(source.read_bytes())
     return found.hexdigest()
 
@@ -77,7 +85,8 @@ def written_folder(folder: Path) -> Iterator[Path]:
         if not folder.is_dir():
             _move(part, folder)
     except OSError as error:
-        raise ValueError(f"{folder.parent}: cannot write there ({error.strerror or error})") from None
+        reason = error.strerror or error
+        raise ValueError(f"{folder.parent}: cannot write there ({reason}); REGISTRY_CACHE moves it") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -110,13 +110,13 @@ def stored(folder: Path, batches: Callable[[], Iterator[dict[str, Column]]]) -> 
     Raises:
         ValueError: the cache cannot be written.
     """
+    there = folder.is_dir()  # asked first: what another process puts there meanwhile is no damage
     if not is_stored(folder):
-        remove(folder)
+        if there:
+            remove(folder)
         prune(folder.parent)
         with written_folder(folder) as part:
             _write(part, batches())
-    with contextlib.suppress(OSError):  # a shared cache may be read-only
-        (folder / "meta.json").touch()  # pruning goes by last use
     return load_encoded(folder)
 
 
@@ -129,7 +129,9 @@ def is_stored(folder: Path) -> bool:
 
 
 def load_encoded(folder: Path) -> Encoded:
-    """Encoded examples from their files, mapped into memory."""
+    """Encoded examples from their files, mapped into memory; pruning goes by when this was last done."""
+    with contextlib.suppress(OSError):  # a shared cache may be read-only
+        (folder / "meta.json").touch()
     columns = {}
     meta = _meta(folder)
     for name, kind in meta["columns"].items():

@@ -67,6 +67,9 @@ def prepare(raw: DatasetDict, splits: Splits = Splits(), cleaning: Cleaning = Cl
     from datasets import DatasetDict
 
     cleaned, invalid = _without_invalid(Cleaner(cleaning).splits(raw), splits.drop_invalid)
+    for name, rows in cleaned.items():
+        if len(np.unique(np.asarray(rows["row"][:]))) < len(rows):
+            raise ValueError(f"{name}: two rows have the same number; a task's load() must give each its own")
     divided, found = _divided(cleaned, splits)
     order = sorted(divided, key=lambda name: SPLITS.index(name.split("_")[0]))
     cut = {name: _cut(name, divided[name], splits) for name in order}

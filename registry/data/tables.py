@@ -83,7 +83,8 @@ def _folder() -> Path:
     host = socket.gethostname()
     rows = default_cache_dir() / "rows"
     for other in rows.glob(f"{host}-*"):
-        if not Path(f"/proc/{other.name.rpartition('-')[2]}").exists() and Path("/proc/self").exists():
+        whose, _, process = other.name.rpartition("-")
+        if whose == host and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists():
             shutil.rmtree(other, ignore_errors=True)
     folder = rows / f"{host}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -79,14 +79,14 @@ def is_exact(module: nn.Module) -> bool:
     packed texts, in whatever way, does not get them.
     """
     try:
-        expected, found = _trial_states(module)
+        padded, packed = _trial_outputs(module)
     except Exception:
         return False
-    return agree(found, expected)
+    return all(agree(found, expected) for found, expected in zip(packed, padded, strict=True))
 
 
-def _trial_states(module: nn.Module) -> tuple[Tensor, Tensor]:
-    """(tokens, width) states of the trial's real tokens, padded and packed."""
+def _trial_outputs(module: nn.Module) -> list[list[Tensor]]:
+    """States of the trial's real tokens, and the logits that the module makes of them: padded, then packed."""
     _, backbone = find_backbone(module)
     config: Any = backbone.config
     longest = min(80, getattr(config, "max_position_embeddings", 80) - 8)
@@ -95,12 +95,11 @@ def _trial_states(module: nn.Module) -> tuple[Tensor, Tensor]:
     handle = backbone.register_forward_hook(lambda part, args, outputs: states.append(outputs["last_hidden_state"]))
     try:
         with torch.no_grad(), in_eval(module):
-            for inputs in (padded, pack_inputs(padded)):
-                module(**inputs)
+            logits = [module(**inputs)["logits"] for inputs in (padded, pack_inputs(padded))]
     finally:
         handle.remove()
-    expected, found = (state[padded["attention_mask"].bool()] for state in states)
-    return expected, found
+    real = padded["attention_mask"].bool()
+    return [[x[real] if x.shape[:2] == real.shape else x for x in pair] for pair in zip(states, logits, strict=True)]
 
 
 @dataclass(frozen=True)

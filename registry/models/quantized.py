@@ -46,7 +46,7 @@ def quantize(module: nn.Module, kind: str | None) -> None:
 
 
 def dequantized_weights(module: nn.Module) -> dict[str, Tensor]:
-    """The float32 weight of every quantised linear map, by the map's name."""
+    """The float32 weight of every quantised linear map, by the map's name; on the CPU, a GPU may not hold them all."""
     kinds = _kinds()
     return {name: _dequantized(part) for name, part in module.named_modules() if isinstance(part, kinds)}
 
@@ -63,6 +63,7 @@ def _quantized(linear: nn.Linear, kind: str) -> nn.Module:
     made: Any = Linear4bit(*shape, bias=linear.bias is not None, quant_type="nf4", compress_statistics=False)
     made.weight = Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=False)
     made.bias = linear.bias
+    made.support_avx512bf16_for_cpu = False  # it would pack its weights anew in eval mode, and could train no more
     return made.to("cpu")  # this is when bitsandbytes quantises
 
 
@@ -73,8 +74,8 @@ def _dequantized(part: Any) -> Tensor:
     weight = part.weight
     if isinstance(part, Linear8bitLt):
         scales: Any = part.state.SCB
-        return int8_vectorwise_dequant(weight.data, scales).float()
-    return dequantize_4bit(weight.data, weight.quant_state).float()
+        return int8_vectorwise_dequant(weight.data, scales).float().cpu()
+    return dequantize_4bit(weight.data, weight.quant_state).float().cpu()
 
 
 def _kinds() -> tuple[type, ...]:

@@ -42,8 +42,8 @@ def duration(seconds: float) -> str:
 
 
 def mebibytes(amount: float) -> str:
-    """850 MB, 11.5 GB."""
-    return f"{amount / 1024:.1f} GB" if amount >= 1024 else f"{amount:.0f} MB"
+    """850 MiB, 11.5 GiB."""
+    return f"{amount / 1024:.1f} GiB" if amount >= 1024 else f"{amount:.0f} MiB"
 
 
 def mean_spread(mean: float, spread: float | None) -> str:

@@ -86,7 +86,6 @@ def environment() -> Environment:
     loader = jinja2.PackageLoader("registry.reports")
     found = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     found.filters.update(FILTERS)
-    found.globals["colours"] = range(len(drawing.COLOURS))
     return found
 
 

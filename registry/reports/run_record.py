@@ -67,7 +67,7 @@ class RunRecord:
 
     def minimizes(self, metric: str) -> bool:
         """Whether a smaller value of the metric is better; of its primary one the run knows."""
-        known = metric in LESS_IS_BETTER
+        known = metric in self.run.get("less_is_better", LESS_IS_BETTER)
         return bool(self.run.get("minimize", known)) if metric == self.primary_metric else known
 
     @property

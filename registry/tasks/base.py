@@ -14,6 +14,9 @@ qa                      question, [context], answer (str | None)
 mlm                     text
 ======================  ==========================================================
 
+A family of its own uses these names, too, and says by `roles` how a source calls them ("query" -> text): cleaning,
+checks, vocabularies and `--text-column` know no others. `load` may be given any of the splits alone.
+
 Splits are named train, validation, test; further ones begin with one of these names
 (``validation_mismatched``). Unlabelled rows carry None.
 """
@@ -28,10 +31,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 from registry.data.source import Local, Roles, Source
 from registry.heads import IGNORE, Head
 from registry.plugins import not_an_option
+from registry.tasks.measures import LESS_IS_BETTER
 
 if TYPE_CHECKING:
     import numpy as np
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
@@ -87,6 +91,8 @@ class Task(abc.ABC):
     """Whether `encode` puts several rows into one example, so that noise in one row would move all that follow."""
     cuts: ClassVar[bool] = True
     """Whether `encode` cuts long texts as `Limits.truncation` says; else a person who sets --truncation is told so."""
+    less_is_better: ClassVar[tuple[str, ...]] = LESS_IS_BETTER
+    """Names of metrics whose smaller values are better, should a person select or compare by them."""
     group_by_length: ClassVar[bool | None] = None
     """Recommended --group-by-length, where the default does not suit."""
 
@@ -194,7 +200,10 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def metrics(self, joined: Mapping[str, Any], head: Head) -> Metrics:
-        """Named metrics over the labelled rows; `loss` (mean over items) always among them."""
+        """Named metrics over the labelled rows; `loss` (mean over items) always among them.
+
+        A value that these rows do not define is None; a split may have no labelled row at all.
+        """
 
     @abc.abstractmethod
     def decode(
@@ -226,13 +235,18 @@ class Task(abc.ABC):
     def sample(self) -> DatasetDict:
         """A few labelled rows that `load` could have given; what `registry.testing` learns by heart.
 
-        Here the first of a task's own `rows`; the families make some up.
+        Here some of a task's own `rows`, from everywhere; the families make some up.
         """
+        import numpy as np
         from datasets import DatasetDict
 
         if self.rows is None:
             raise ValueError(f"{type(self).__name__} has no rows of its own: it must define sample()")
-        return DatasetDict({name: rows.select(range(min(16, len(rows)))) for name, rows in self.rows().items()})
+
+        def some(rows: Dataset) -> Dataset:
+            return rows.select(np.unique(np.linspace(0, len(rows) - 1, 16).astype(int)))
+
+        return DatasetDict({name: some(rows) for name, rows in self.rows().items()})
 
 
 def blank(batch: Batch) -> Batch:

@@ -10,7 +10,7 @@ import numpy as np
 Metrics = dict[str, Any]
 
 LESS_IS_BETTER = ("loss", "perplexity", "mse", "rmse", "mae", "ece")
-"""Metrics of the families whose smaller values are better; a task says it of its own primary metric."""
+"""Metrics of the families whose smaller values are better."""
 
 
 def mean(sums: Any, counts: Any) -> float | None:

@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from registry import models
+from registry.data.roles import LABELS, LISTS, TEXTS
 from registry.data.source import Source
-from registry.heads import HEAD_KINDS, MASKED_LM, Head
+from registry.heads import HEAD_KINDS, Head
 from registry.inference import EncodedColumns
 from registry.plugins import options_of, with_options
+from registry.run_log import flat_values
 from registry.tasks.base import Limits, Task, blank
 from registry.testing.agreement import counted_independently
 from registry.testing.bench import Bench
@@ -63,6 +65,9 @@ def describes_itself(bench: Subject) -> None:
     """Says what it is: description, family, primary metric."""
     for name in ("description", "family", "primary_metric"):
         assert getattr(bench.task, name), f"{name} is empty"
+    unknown = {*bench.task.roles} - {*TEXTS, *LISTS, *LABELS}
+    known = ", ".join(dict.fromkeys((*TEXTS, *LISTS, *LABELS)))
+    assert not unknown, f"roles: nobody else knows a column {sorted(unknown)[0]!r}; the names are {known}"
 
 
 def options_come_back(bench: Subject) -> None:
@@ -78,7 +83,10 @@ def reads_files(bench: Subject) -> None:
         path = Path(folder) / "train.jsonl"
         lines = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        loaded = bench.task.load(Source(files={"train": str(path)}, columns={name: name for name in columns}))
+        named = {name: name for name in columns}
+        loaded = bench.task.load(Source(files={"train": str(path)}, columns=named))
+        alone = bench.task.for_head(bench.head).load(Source(files={"test": str(path)}, columns=named))
+    assert alone["test"].to_dict() == loaded["train"].to_dict(), "as a test file without train, the rows are others"
     rows = loaded["train"].to_dict()
     for name, values in columns.items():
         assert rows.get(name) == values, f"column {name!r}: wrote {values[:2]}…, read {rows.get(name, [])[:2]}…"
@@ -102,8 +110,8 @@ def encodes_every_row(bench: Subject) -> None:
     assert len(short.get("truncated", ())) == len(short["input_ids"]), "column 'truncated' is missing"
     for rows in (set(columns["row"]), set(short["row"])):
         assert rows <= set(bench.examples["row"]), "an example comes from no row"
-        packs = bench.head.kind == MASKED_LM  # a packed block bears the id of the first of its rows
-        assert packs or rows == set(bench.examples["row"]), "rows are lost"
+        # A packed block bears the id of the first of its rows.
+        assert bench.task.packs or rows == set(bench.examples["row"]), "rows are lost"
 
 
 def collates_the_same_twice(bench: Subject) -> None:
@@ -205,6 +213,22 @@ def decodes(bench: Subject) -> None:
     assert len(decoded) == len(joined["row"]), f"{len(decoded)} results for {len(joined['row'])} rows"
     assert all(isinstance(item, dict) for item in decoded), "a result is not a dictionary"
     json.dumps(decoded)
+    keys, truths = bench.task.prediction_keys, bench.task.truths(bench.examples)
+    if keys:
+        assert all(any(key in item for key in keys) for item in decoded), f"a result has none of {', '.join(keys)}"
+        assert len(truths) == len(decoded), f"{len(truths)} truths for {len(decoded)} rows"
+
+
+def scores_nothing_without_labels(bench: Subject) -> None:
+    """Has no value, and no error, for the metrics of rows without labels."""
+    labels = {*bench.examples} & {*LABELS}
+    if not labels:
+        raise Skipped("its rows have no labels")
+    bare = {name: [None] * len(values) if name in labels else values for name, values in bench.examples.items()}
+    encoded = EncodedColumns(bench.task.encode(bare, bench.tokenizer, bench.head, bench.limits))
+    metrics = bench.task.metrics(bench.task.join(bench.predict(bench.untrained, encoded)), bench.head)
+    spoiled = [name for name, value in flat_values(metrics) if isinstance(value, float) and not math.isfinite(value)]
+    assert not spoiled, f"{', '.join(spoiled)} of no label is a number that JSON has not; None says that there is none"
 
 
 def predicts_what_is_typed(bench: Subject) -> None:
@@ -240,6 +264,7 @@ CHECKS = (
     blank_batches_cost_nothing,
     joins_rows,
     decodes,
+    scores_nothing_without_labels,
     predicts_what_is_typed,
     learns,
     measures_what_is_better,

@@ -8,6 +8,7 @@ all rows, but that weight decay does not shrink the rows that no example uses: t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,9 +52,16 @@ class UsedEmbedding(nn.Embedding):
         self.places = places  # no buffer: DDP would send it around before every forward pass
         self.train(whole.training)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UsedEmbedding:
+        """What moves the module moves the places, too."""
+        super()._apply(fn, recurse)
+        self.places = fn(self.places)
+        return self
+
     def forward(self, input: Tensor) -> Tensor:
         """(…) ids -> (…, width)."""
-        self.places = self.places.to(input.device)
+        if self.places.device != input.device:  # FSDP moves parameters alone
+            self.places = self.places.to(input.device)
         places = self.places[input]
         rows = super().forward(places.clamp(max=self.num_embeddings - 1))
         others = F.embedding((places - self.num_embeddings).clamp(min=0), self.unused)

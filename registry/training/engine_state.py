@@ -56,8 +56,12 @@ def load_engine_state(folder: Path, setup: Setup) -> None:
     engine: Any = setup.model
     suffix = pieces_suffix(setup.accelerator)
     if setup.accelerator.deepspeed_plugin is not None:
+        whole = setup.accelerator.deepspeed_plugin.zero_stage < 3
         with only_weights():
-            engine.load_checkpoint(str(folder), tag=SHARDS)
+            engine.load_checkpoint(str(folder), tag=SHARDS, custom_load_fn=load_trained if whole else None)
+        # Offloading trains with an optimizer of DeepSpeed's, whose groups are new ones since: the schedule turns these.
+        setup.schedule.optimizer.param_groups = engine.basic_optimizer.param_groups
+        page_again(engine.basic_optimizer)
     else:
         saved = load_file(folder / f"weights{suffix}.safetensors")
         for name, tensor in trained_tensors(setup.module).items():
@@ -81,6 +85,12 @@ def trained_tensors(module: nn.Module) -> dict[str, Tensor]:
     kept = {name: p.data for name, p in module.named_parameters() if p.requires_grad}
     persistent = module.state_dict(keep_vars=True)
     return kept | {name: b for name, b in module.named_buffers() if name in persistent}
+
+
+def load_trained(src: Mapping[str, Tensor], dst: nn.Module) -> None:
+    """What training changes, of a whole state: layers of 8 or 4 bits save more than they load (DeepSpeed's names)."""
+    for name, tensor in trained_tensors(dst).items():
+        tensor.copy_(src[name])
 
 
 def weight_norm(module: nn.Module) -> Tensor:

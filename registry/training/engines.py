@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from registry.training.embedding_rows import whole_rows
-from registry.training.fsdp import choose_layers
+from registry.training.fsdp import choose_layers, one_group_for_embeddings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,7 +34,8 @@ def prepare_model(
     if not exchanges and not is_sharded(accelerator):
         return accelerator.prepare_model(module, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
     choose_layers(accelerator, module)
-    model, prepared = accelerator.prepare(module, optimizer)
+    with one_group_for_embeddings(accelerator, module):
+        model, prepared = accelerator.prepare(module, optimizer)
     return model, prepared
 
 
@@ -105,6 +106,12 @@ def is_sharded(accelerator: Accelerator) -> bool:
 def zero_stage(accelerator: Accelerator) -> int:
     """DeepSpeed's stage; 0 under any other engine."""
     return accelerator.deepspeed_plugin.zero_stage if accelerator.deepspeed_plugin is not None else 0
+
+
+def offloads(accelerator: Accelerator) -> bool:
+    """Whether DeepSpeed keeps the optimizer's state elsewhere than on the device."""
+    plugin = accelerator.deepspeed_plugin
+    return plugin is not None and plugin.offload_optimizer_device not in (None, "none")
 
 
 def gradient_split(accelerator: Accelerator) -> int:

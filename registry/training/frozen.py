@@ -13,6 +13,7 @@ import torch
 from registry.data.augmentation import Augmenter
 from registry.data.encoded import Encoded
 from registry.tasks.base import Batch, Features
+from registry.training.collation import pinned
 from registry.training.engines import is_sharded
 from registry.training.pooled import PooledTexts
 from registry.training.trial import outputs_of_one
@@ -46,7 +47,9 @@ def reuse_pooled(job: Job, setup: Setup, display: Display, asked_to_stop: Callab
     def collate_pooled(features: Sequence[Features], epoch: int) -> Batch:
         return _pooled_batch(collate(features, epoch), features)
 
-    setup.updates.encoded, setup.updates.collate = lambda epoch: train, collate_pooled
+    device = setup.accelerator.device
+    setup.updates.encoded = lambda epoch: train
+    setup.updates.collate = pinned(collate_pooled, device) if device.type == "cuda" else collate_pooled
     setup.validation = found
 
 

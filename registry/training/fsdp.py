@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -24,7 +26,27 @@ def choose_layers(accelerator: Accelerator, module: nn.Module) -> None:
     plugin: Any = accelerator.state.fsdp_plugin
     if plugin.transformer_cls_names_to_wrap is None:
         layers = layer_stacks(find_backbone(module)[1]).values()
-        plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for _, layer in layers})
+        kinds = {type(layer) for _, layer in layers}
+        plugin.transformer_cls_names_to_wrap = sorted(k.__name__ for k in kinds if k.forward is not nn.Module.forward)
+
+
+@contextmanager
+def one_group_for_embeddings(accelerator: Accelerator, module: nn.Module) -> Iterator[None]:
+    """Have FSDP cut both tables of embeddings with what is in no layer, where accelerate would give them a group.
+
+    The output's bias belongs to the module around it, too (BERT, RoBERTa), and no parameter may be in two groups.
+    """
+    hidden = [name for name in ("get_input_embeddings", "get_output_embeddings") if hasattr(module, name)]
+    if accelerator.distributed_type != "FSDP" or len(hidden) < 2:
+        yield
+        return
+    for name in hidden:
+        object.__setattr__(module, name, lambda: None)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            object.__delattr__(module, name)
 
 
 def pieces_suffix(accelerator: Accelerator) -> str:

@@ -19,13 +19,16 @@ LION_BETAS = (0.9, 0.99)
 MOMENTUM = 0.9
 
 
-def build_optimizer(name: str, groups: Groups, *, sharded: bool = False, fsdp: bool = False) -> Optimizer:
+def build_optimizer(
+    name: str, groups: Groups, *, sharded: bool = False, fsdp: bool = False, offloaded: bool = False
+) -> Optimizer:
     """The optimizer over `groups` (`build_param_groups`).
 
     Args:
         sharded: whether the engine cuts parameters into pieces (DeepSpeed ZeRO, FSDP): optimizers that
             look at whole matrices or layers cannot work on them.
         fsdp: whether these pieces are DTensors, which bitsandbytes does not take.
+        offloaded: whether DeepSpeed keeps the state on the host, where it puts an AdamW of its own in place of ours.
 
     Raises:
         ValueError: bitsandbytes is missing, or an optimizer that the engine's pieces do not suit.
@@ -36,6 +39,8 @@ def build_optimizer(name: str, groups: Groups, *, sharded: bool = False, fsdp: b
         )
     if fsdp and name in EIGHT_BIT:
         raise ValueError(f"--optimizer {name} cannot work on the pieces that FSDP makes of parameters; use adamw")
+    if offloaded and name != "adamw":
+        raise ValueError(f"--optimizer {name}: where the optimizer is offloaded DeepSpeed has adamw alone; use that")
     if name in EIGHT_BIT and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"--optimizer {name} needs bitsandbytes: pip install bitsandbytes")
     return BUILDERS[name](groups)

@@ -13,7 +13,7 @@ import torch
 
 from registry.inference import to_device
 from registry.run_directory import PROFILE
-from registry.training.engines import micro_step
+from registry.training.engines import average_gradients, micro_step
 from registry.training.window import TrainWindow
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ def run_update(job: Job, setup: Setup, update: Update, watch: Stopwatch) -> None
                 loss, outputs = setup.objective(model, batch)
             with watch("backward"):
                 accelerator.backward(loss / update.examples)
+            with watch("exchanging gradients"):
+                if last and not setup.exchanges:
+                    average_gradients(accelerator, setup.module)
             with watch("clipping"):
                 if last and clip_norm:
                     accelerator.clip_grad_norm_(model.parameters(), clip_norm)
@@ -128,7 +131,8 @@ def record(job: Job, setup: Setup, folder: Path) -> tuple[Recording, Path]:
 
 def operators(recorded: Recording) -> list[tuple[str, str]]:
     """The operators that take the most time by themselves, on the device where there is one."""
-    averages = recorded.key_averages()
+    # An operator's time on a device is that of its kernels, which are listed once more, as the device's.
+    averages = [e for e in recorded.key_averages() if e.device_type.name == "CPU"]
     on_device = any(event.self_device_time_total for event in averages)
     times = {e.key: (e.self_device_time_total if on_device else e.self_cpu_time_total, e.count) for e in averages}
     whole = sum(microseconds for microseconds, _ in times.values()) / 1e6

@@ -141,7 +141,8 @@ class Progress:
         state.tokens += update.tokens
         state.skipped += skipped
         self.watch.add(state.update, self.window.loss)
-        if grad_norm is not None and not skipped:  # gradients that overflowed in fp16 have changed nothing
+        overflowed = skipped and self.setup.precision.name == "fp16"  # and changed nothing
+        if grad_norm is not None and not overflowed:
             self.watch.add(state.update, piece(torch.as_tensor(grad_norm)))  # a plain number under DeepSpeed
         average = self.setup.average
         if average is not None and average.every_update:

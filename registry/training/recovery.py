@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from registry.tasks.base import Batch
 from registry.training.batches import Update
-from registry.training.engines import average_gradients
 from registry.training.memory import halved, runs_out
 from registry.training.random_state import draw_again
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def within_memory(progress: Progress, update: Update, compute: Callable[[list[Batch]], None]) -> None:
-    """Add the gradients of an update with `compute`, in parts that memory holds on every process, and exchange them.
+    """Add the gradients of an update with `compute`, in parts that memory holds on every process.
 
     Whatever a failed attempt left is undone: gradients, what it told of itself, random numbers. So the update
     is what it would have been with the smaller parts from the start; later ones keep their size.
@@ -42,4 +41,3 @@ def within_memory(progress: Progress, update: Update, compute: Callable[[list[Ba
             f"from here on {setup.updates.micro_batch_size}, in more passes"
         )
         update = setup.updates.resized(update)
-    average_gradients(setup.accelerator, setup.module)

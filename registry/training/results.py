@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from registry import models, tasks
@@ -35,8 +37,8 @@ from registry.training.lock import RunLock
 from registry.training.peak_memory import peak_memory_mb
 from registry.training.processor import launcher
 from registry.training.progress import Display, Progress
-from registry.training.resuming import frozen_weights, read_state
-from registry.training.run_choice import destination
+from registry.training.resuming import check_agreement, frozen_weights, read_state
+from registry.training.run_choice import check_one_place, destination
 from registry.training.setup import Setup
 from registry.training.state import LoopState
 
@@ -71,8 +73,10 @@ def open_progress(job: Job, setup: Setup, display: Display) -> Progress:
         except OSError as error:
             raise ValueError(f"{directory.path}: cannot be written ({error.strerror or error})") from None
     setup.control.wait()
+    check_one_place(directory, setup.control)
     checkpoint = chosen_checkpoint(checkpoints, options.checkpoints.resume, display) if continues else None
     facts = facts_of(job, setup)
+    check_agreement(setup.control.gather([{**facts, "labels": job.head.to_json()}]))
     state = read_state(checkpoint, facts) if checkpoint is not None else LoopState()
     if len({*setup.control.each(state.update)}) > 1:
         raise ValueError(
@@ -179,6 +183,11 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
         save_model(directory, unadapted(job.spec), plain, plain.state_dict(), job.tokenizer)
     setup.control.wait()
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
+    if accelerator.deepspeed_plugin is not None and setup.precision.mixed != "no":  # its engine cast; nothing else does
+        dtype = torch.bfloat16 if setup.precision.mixed == "bf16" else torch.float16
+        setup.scorer = dataclasses.replace(
+            setup.scorer, autocast=partial(torch.autocast, accelerator.device.type, dtype=dtype)
+        )
     if not job.options.kernels.whole_last_layer:
         job.spec.spare_last_layer(best)
     for split, examples in final_examples(job, setup, best, progress.display, progress.asked_to_stop).items():
@@ -207,6 +216,7 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
             directory,
             primary_metric=progress.selection.metric,
             minimize=progress.selection.minimize,
+            less_is_better=job.task.less_is_better,
             engine=describe_engine(accelerator),
             precision=setup.precision.name,
             checks=job.prepared.checks,
@@ -228,7 +238,12 @@ def write_predictions(job: Job, directory: RunDirectory, split: str, joined: dic
     with written(directory.predictions / f"{split}.jsonl") as file:
         for index, decoded in enumerate(job.task.decode(joined, examples, job.head, job.tokenizer)):
             given = {name: values[index] for name, values in examples.items()}
-            prediction = next(decoded.pop(key) for key in keys if key in decoded)
+            key = next((key for key in keys if key in decoded), None)
+            if key is None:
+                raise ValueError(
+                    f"task {job.options.run.task}: decode() gives none of {', '.join(keys)} (prediction_keys)"
+                )
+            prediction = decoded.pop(key)
             rest = {name: value for name, value in decoded.items() if name not in given}
             line = {**given, **rest, "label": labels[index], "prediction": prediction}
             if "scores" in line and job.head.problem == "single_label":

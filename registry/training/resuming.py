@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from registry.options import fields
+from registry.options import default_of, fields
 from registry.training.engine_state import load_engine_state, save_engine_state
 from registry.training.random_state import load_random_state, save_random_state
 from registry.training.state import LoopState
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 WITHOUT_END = ("constant", "inverse-sqrt")
 """Schedules that do not depend on the number of updates (nor does warm-up in updates), so that a run may be longer."""
+
+COPIED = {"data_dir", "train_file", "validation_file", "test_file"}
+"""Options that say where rows lie; what these are is compared by content."""
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers by their bytes."""
@@ -48,8 +51,9 @@ def read_state(folder: Path, facts: Mapping[str, Any]) -> LoopState:
         ValueError: the run was started under other `facts` (world size, engine, precision, data).
     """
     values = json.loads((folder / "loop.json").read_text(encoding="utf-8"))
+    known = {_subject(name): value for name, value in values["facts"].items()}
     for name, now in facts.items():
-        before = values["facts"].get(name)
+        before = known.get(_subject(name))
         if before != now:
             raise ValueError(
                 f"{folder.parent.parent}: this run was started with {name} {_short(before)}, now it is {_short(now)}, "
@@ -57,6 +61,22 @@ def read_state(folder: Path, facts: Mapping[str, Any]) -> LoopState:
                 "(--overwrite, or another --output-dir)"
             )
     return LoopState.from_json(values["state"])
+
+
+def check_agreement(facts: Sequence[Mapping[str, Any]]) -> None:
+    """ValueError where a process has found other facts than the first one: other rows, labels or weights."""
+    for rank, other in enumerate(facts):
+        for name, value in facts[0].items():
+            if other[name] != value:
+                raise ValueError(
+                    f"process {rank} has other {name} than process 0; all must read the same files, and a task must "
+                    "give the same rows and labels each time"
+                )
+
+
+def _subject(fact: str) -> str:
+    """What a fact is about without the place where it was found: rows may have been copied elsewhere meanwhile."""
+    return fact.partition(" rows of ")[0]
 
 
 def frozen_weights(module: nn.Module) -> str:
@@ -89,8 +109,8 @@ def check_options(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     endless = now["schedule"] in WITHOUT_END and not 0 < now["warmup"] < 1
     longer = {"epochs", "max_updates"} if endless else set()
     for _, name, item in fields():
-        then = before.get(name, item.default)
-        if item.metadata["affects_training"] and name not in longer and then != _as_json(now[name]):
+        then = before.get(name, default_of(item))
+        if item.metadata["affects_training"] and name not in longer | COPIED and then != _as_json(now[name]):
             asked = _as_typed(name.replace("_", "-"), then)
             raise ValueError(
                 f"{run}: unfinished run was started with {asked}, now it is {now[name]}; "

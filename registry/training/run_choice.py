@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from registry.options import Options, fields
+from registry.options import Options, default_of, fields
 from registry.run_directory import FINISHED, PROFILE, RunDirectory, file_name, read_json
 from registry.training.lock import LOCK
 from registry.training.resuming import check_options, interval
+
+if TYPE_CHECKING:
+    from registry.training.control import Control
+
+NOTICED = 60
+"""Seconds after which a file that one machine has written is seen by all: network file systems remember absent ones."""
 
 READ = ("model", "data_dir", "train_file", "validation_file", "test_file", "plugin_file")
 """Options that name what a run reads."""
@@ -49,6 +56,17 @@ def check_kept(directory: RunDirectory, options: Mapping[str, Any]) -> None:
                 f"--overwrite would remove {directory.path}, where {name.replace('_', '-')} {value} is to be read; "
                 "give another --output-dir"
             )
+
+
+def check_one_place(directory: RunDirectory, control: Control) -> None:
+    """ValueError where a process does not see, for a while, what the first one has written there."""
+    for _ in range(NOTICED):
+        if not control.any(not directory.run_json.is_file()):
+            return
+        time.sleep(1)
+    raise ValueError(
+        f"{directory.path}: some processes do not see what the first one writes; it must be one place for all"
+    )
 
 
 def going_on(options: Options, directory: Path) -> str:
@@ -138,4 +156,6 @@ def _continues(directory: RunDirectory, options: Mapping[str, Any], affecting: I
     recorded = record.get("options", {})
     # JSON turns tuples into lists; compare what would be written.
     wanted = json.loads(json.dumps(dict(options)))
-    return record.get("status") != FINISHED and all(recorded.get(name) == wanted.get(name) for name in affecting)
+    defaults = {name: default_of(item) for _, name, item in fields()}  # of options that are younger than the run
+    same = all(recorded.get(name, defaults.get(name)) == wanted.get(name) for name in affecting)
+    return same and record.get("status") != FINISHED

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from registry.run_log import flat_values
 from registry.tasks.base import Metrics
-from registry.tasks.measures import LESS_IS_BETTER
 from registry.training.assembly import Job
 from registry.training.state import LoopState
 
@@ -23,7 +22,7 @@ class Selection:
         """What --best-metric asks for, or else the task."""
         own, minimize = job.task.selecting(job.head)
         asked = job.options.evaluation.best_metric
-        return cls(own, minimize) if asked in (None, own) else cls(asked, asked in LESS_IS_BETTER)
+        return cls(own, minimize) if asked in (None, own) else cls(asked, asked in job.task.less_is_better)
 
     def record(self, state: LoopState, metrics: Metrics, patience: int | None) -> bool:
         """True where these metrics are the best so far, which the state remembers; else it counts what patience counts.

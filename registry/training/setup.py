@@ -18,7 +18,7 @@ from registry.training.collation import allow_packing, build_collate, padding_st
 from registry.training.control import Control
 from registry.training.embedding_rows import choose_rows
 from registry.training.engine_start import micro_batch_size
-from registry.training.engines import check_quantized, free_engine, is_sharded, prepare_model, zero_stage
+from registry.training.engines import check_quantized, free_engine, is_sharded, offloads, prepare_model, zero_stage
 from registry.training.evaluation import Scorer
 from registry.training.kernels import check_attention, checkpoint_activations, compile_module, suit_processor
 from registry.training.objectives import Objective
@@ -45,7 +45,8 @@ class Setup:
 
     `module` is the bare model, `model` what the engine made of it; `groups` is the table of parameter groups,
     `rows` says which rows of its word embeddings are trained, `packing` whether batches are packed, `spared` whether
-    the last layer is computed for what the head reads alone, `validation` holds the splits scored while training.
+    the last layer is computed for what the head reads alone, `exchanges` whether the engine averages gradients over the
+    processes by itself, `validation` holds the splits scored while training.
     """
 
     accelerator: Accelerator
@@ -65,6 +66,7 @@ class Setup:
     total_updates: int
     packing: bool
     spared: bool
+    exchanges: bool = True
     released: bool = False
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -114,7 +116,9 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         suit_processor(module, compiled=options.kernels.compile)
     if options.kernels.compile:
         compile_module(module, zero_stage=zero_stage(accelerator))
-    exchanges = options.optimization.micro_batch_size != "auto"  # there, only once every process has its gradients
+    # Only once every process has its gradients; or parameter by parameter, as DDP sums in another order after a resume.
+    apart = options.optimization.micro_batch_size == "auto" or options.run.deterministic
+    exchanges = is_sharded(accelerator) or not apart
     model, prepared_optimizer = prepare_model(accelerator, module, optimizer, exchanges=exchanges)
     control = Control()
     torch.manual_seed(options.run.seed + 1 + accelerator.process_index)
@@ -136,6 +140,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
         total_updates=total,
         packing=packing,
         spared=spared,
+        exchanges=exchanges,
     )
     check_recipe(job, setup)
     return setup
@@ -186,7 +191,9 @@ def build_optimization(
     if not total:
         return None, None
     fsdp = accelerator.distributed_type == "FSDP"
-    optimizer = build_optimizer(options.optimizer, groups, sharded=is_sharded(accelerator), fsdp=fsdp)
+    optimizer = build_optimizer(
+        options.optimizer, groups, sharded=is_sharded(accelerator), fsdp=fsdp, offloaded=offloads(accelerator)
+    )
     warmup = warmup_updates(options.warmup, total)
     return optimizer, build_schedule(options.schedule, optimizer, warmup_updates=warmup, total_updates=total)
 

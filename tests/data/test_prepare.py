@@ -33,6 +33,14 @@ def rows_of(splits: DatasetDict) -> dict[str, set[int]]:
     return {name: set(rows["row"]) for name, rows in splits.items()}
 
 
+def test_two_rows_of_one_number_are_refused() -> None:
+    twice = split(["a", "b", "c"], ["x", "y", "x"]).map(lambda row: {**row, "row": row["row"] // 2})
+    with pytest.raises(
+        ValueError, match=r"train: two rows have the same number; a task's load.. must give each its own"
+    ):
+        prepare(DatasetDict(train=twice))
+
+
 def test_missing_validation_and_test_are_taken_from_train() -> None:
     prepared = prepare(DatasetDict(train=many(1000)))
     assert {name: len(rows) for name, rows in prepared.splits.items()} == {"train": 800, "validation": 100, "test": 100}

@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from registry.models import recurrent
 from registry.models.networks.recurrent import CELLS as CELL_KINDS
+from registry.models.networks.recurrent import RecurrentEncoder
 from registry.plugins import with_options
 
 SMALL = {"embedding_size": 16, "hidden_size": 12, "min_count": 1}
@@ -96,3 +97,12 @@ def test_frozen_vectors_get_no_gradient():
 def test_a_crf_refuses_whole_texts():
     with pytest.raises(ValueError, match="crf=true is for token classification"):
         built(with_options(recurrent.bilstm, {**SMALL, "crf": True}), TWO)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_leaves_the_recurrence_in_float32(dtype: torch.dtype) -> None:
+    encoder = RecurrentEncoder("lstm", 8, 6, 1, True, 0.0)
+    embedded, mask = torch.randn(2, 5, 8), torch.ones(2, 5, dtype=torch.bool)
+    expected = encoder(embedded, mask)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(encoder(embedded, mask), expected)

@@ -58,7 +58,7 @@ def test_a_page_for_every_kind_of_run_stands_alone(tmp_path: Path, kind: str) ->
     primary = json.loads((tmp_path / "run" / "run.json").read_text())["primary_metric"]
     assert f"{metrics[primary]:.4f}" in page.text
     assert "config.yaml" in page.text
-    assert "the process with least: 850 MB" in page.text
+    assert "the process with least: 850 MiB" in page.text
     assert "nan" not in page.text.split()
     links = re.findall(r'(?:src|href)="(?!data:)([^"#][^"]*)"|url\((?!#)([^)]*)\)', html)
     assert links == [], "a self-contained page fetches nothing"

@@ -64,17 +64,27 @@ def test_a_grid_of_options_is_listed(compare) -> None:
     assert "waiting    demo · bow · 50 % · seed 2" in result.output
 
 
-def test_a_pair_is_set_as_it_is_typed_elsewhere(compare) -> None:
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("model_option=dropout=0.2",), {"model_option": {"dropout": "0.2"}}),
+        (
+            ("model_option=dropout=0.2", "model-option=pooling=cls"),
+            {"model_option": {"dropout": "0.2", "pooling": "cls"}},
+        ),
+    ],
+)
+def test_pairs_are_set_as_they_are_typed_elsewhere(compare, settings, expected) -> None:
     script = load_script()
     given = {
         "tasks": "demo",
         "models": "tiny",
-        "settings": ("model_option=dropout=0.2",),
+        "settings": settings,
         "data": (),
         "checkpoints": (),
     }
     keys = ("grid_file", "fractions", "seeds", "evaluate_on", "plugin_file", "config_file")
-    assert script.read_options(dict.fromkeys(keys) | given).overrides == {"model_option": {"dropout": "0.2"}}
+    assert script.read_options(dict.fromkeys(keys) | given).overrides == expected
 
 
 def test_the_command_line_wins_over_the_file(compare, tmp_path: Path) -> None:

@@ -48,6 +48,21 @@ def test_train_is_the_subset_that_was_trained_on(run):
     assert read_json(run / "evaluations" / "train.json")["rows"] == 200
 
 
+def test_tokens_are_made_by_several_processes(run, tmp_path):
+    rows = "".join(f"a good film number {i},positive\n" for i in range(1100))
+    (tmp_path / "many.csv").write_text(f"text,label\n{rows}")
+    result = run_evaluate(run, "--file", tmp_path / "many.csv", "--num-workers", "2")
+    assert result.exit_code == 0, result.output
+    assert read_json(run / "evaluations" / "many.csv.json")["rows"] == 1100
+
+
+def test_tables_of_one_level_and_of_two_are_shown(capsys):
+    metrics = {"loss": 0.5, "f1_by_label": {"anger": 0.8}, "per_class": {"joy": {"f1": 0.7, "support": 3}}}
+    evaluate.show({"name": "x", "rows": 3}, metrics)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown[2:] == [["f1_by_label", "anger", "0.8000"], ["joy", "f1", "0.7000", "support", "3"]]
+
+
 def test_a_file_is_scored_by_its_own_columns(run, tmp_path):
     (tmp_path / "mine.csv").write_text('review,mood\n"a good, good film",positive\nbad soup,negative\n')
     output = tmp_path / "scores.json"

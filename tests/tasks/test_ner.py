@@ -165,6 +165,22 @@ def test_a_type_that_train_lacks_is_named(tokenizer: PreTrainedTokenizerBase) ->
         Ner().encode({"tokens": [["a"]], "tags": [["B-ORG"]], "row": [4]}, tokenizer, HEAD, Limits(8))
 
 
+def test_a_row_that_training_saw_twice_counts_once() -> None:
+    batch = {
+        "row": np.array([3]),
+        "words": np.array([[-1, 0, 1]]),
+        "labels": np.array([[IGNORE, 1, 2]]),
+        "predictions": np.array([[0, 1, 2]]),
+        "confidence": np.ones((1, 3)),
+        "scored_loss": np.array([0.5]),
+        "scored_count": np.array([2.0]),
+    }
+    later = {**batch, "predictions": np.array([[0, 0, 0]])}
+    joined = Ner().join([batch, later])
+    assert [tags.tolist() for tags in joined["predictions"]] == [[1, 2]]
+    assert Ner().join([batch])["predictions"][0].tolist() == [1, 2]
+
+
 def test_no_entities_is_refused() -> None:
     with pytest.raises(ValueError, match="no entities"):
         Ner().head(rows_of([["O"]])())

@@ -66,6 +66,17 @@ def test_pieces_train_like_the_whole_and_a_killed_run_goes_on_to_the_same_bits(t
     assert differences(whole, killed) == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_tied_embeddings_train_like_the_whole(tmp_path: Path) -> None:
+    script = str(ROOT / "scripts" / "train.py"), "--task", "demo-mlm"
+    fsdp = str(ROOT / "tests" / "training" / "fsdp_on_cpu.py")
+    reference = train(tmp_path, "reference", "cpu", *script, micro_batch=31)
+    whole = train(tmp_path, "whole", "cpu_ddp", fsdp, *script, micro_batch=8)
+    loss, metric, _ = largest_differences(whole, reference)
+    assert max(loss, metric) < 1e-4
+
+
 def fsdp() -> SimpleNamespace:
     """What an accelerator says of itself."""
     state = SimpleNamespace(fsdp_plugin=SimpleNamespace(transformer_cls_names_to_wrap=None))

@@ -91,6 +91,13 @@ def test_what_needs_whole_parameters_is_refused_under_zero(name: str) -> None:
         build_optimizer(name, groups(linear()), sharded=True)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw8bit", "lion8bit"])
+def test_what_offloading_would_replace_by_another_is_refused(name: str) -> None:
+    build_optimizer("adamw", groups(linear()), sharded=True, offloaded=True)
+    with pytest.raises(ValueError, match=f"--optimizer {name}: where the optimizer is offloaded DeepSpeed has adamw"):
+        build_optimizer(name, groups(linear()), sharded=True, offloaded=True)
+
+
 @pytest.mark.parametrize("name", ["adamw8bit", "paged_adamw8bit", "lion8bit"])
 def test_eight_bits_are_refused_under_fsdp(name: str) -> None:
     with pytest.raises(ValueError, match=f"--optimizer {name} cannot work on the pieces that FSDP makes"):

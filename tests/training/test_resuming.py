@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from registry.resolving import resolve
-from registry.training.resuming import check_options, frozen_weights, interval, read_state
+from registry.training.resuming import check_agreement, check_options, frozen_weights, interval, read_state
 from registry.training.state import LoopState
 
 RUN = Path("runs/one")
@@ -52,6 +52,24 @@ def test_what_would_make_another_training_is_refused_with_both_values(
     (tmp_path / "loop.json").write_text(json.dumps({"state": LoopState().to_json(), "facts": FACTS}))
     with pytest.raises(ValueError, match=said):
         read_state(tmp_path, {**FACTS, name: now})
+
+
+def test_the_same_rows_may_lie_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "loop.json").write_text(json.dumps({"state": LoopState(update=3).to_json(), "facts": FACTS}))
+    moved = {"train rows of /scratch/9/x.csv" if "rows" in name else name: value for name, value in FACTS.items()}
+    assert read_state(tmp_path, moved).update == 3
+    check_options(RUN, options(train_file="x.csv"), options(train_file="/scratch/9/x.csv"))
+
+
+def test_an_option_that_is_younger_than_the_run_has_its_default() -> None:
+    before = {name: value for name, value in options().items() if name != "task_option"}
+    check_options(RUN, before, options())
+
+
+def test_processes_that_found_other_rows_or_labels_do_not_train_together() -> None:
+    check_agreement([FACTS, dict(FACTS)])
+    with pytest.raises(ValueError, match=r"process 2 has other train rows of x\.csv than process 0; all must read the"):
+        check_agreement([FACTS, FACTS, {**FACTS, "train rows of x.csv": "c" * 64}])
 
 
 def test_options_that_change_no_weight_are_taken() -> None:

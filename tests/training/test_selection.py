@@ -21,7 +21,7 @@ from registry.training.state import LoopState
     ],
 )
 def test_which_way_a_metric_selects(asked, found):
-    task = SimpleNamespace(selecting=lambda head: ("wer", True))
+    task = SimpleNamespace(selecting=lambda head: ("wer", True), less_is_better=("loss", "ece"))
     job = SimpleNamespace(task=task, head=None, options=SimpleNamespace(evaluation=SimpleNamespace(best_metric=asked)))
     assert Selection.of(job) == Selection(*found)
 

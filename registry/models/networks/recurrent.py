@@ -32,9 +32,12 @@ class RecurrentEncoder(Encoder):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        """States of all steps, (batch, length, width)."""
+        """States of all steps, (batch, length, width), in float32: autocast would have cuDNN use fp16 even for bf16."""
+        with torch.autocast(embedded.device.type, enabled=False):
+            return self._read(embedded.float(), mask)
+
+    def _read(self, states: Tensor, mask: Tensor) -> Tensor:
         backwards = _reversal(mask) if self.directions == 2 else None
-        states = embedded
         for number, readers in enumerate(self.layers):
             assert isinstance(readers, nn.ModuleList)
             read = [readers[0](states)[0]]

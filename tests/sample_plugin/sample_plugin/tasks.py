@@ -49,7 +49,8 @@ class Weather(Classification):
         truth, chosen = np.asarray(joined["labels"]), np.asarray(joined["scores"]).argmax(1)
         storm = head.labels.index("storm")
         costs = np.where(truth == storm, self.missed, 1.0) * (truth != chosen)
-        return {**found, "cost": float(costs[truth >= 0].mean())}
+        known = costs[truth >= 0]
+        return {**found, "cost": float(known.mean()) if len(known) else None}
 
 
 weather = Weather(description="Calm or storm, scored by cost", labels=("calm", "storm"), rows=reports)
