@@ -66,7 +66,7 @@ class SavedActivations:
         self._hooks.__exit__(*error)
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        held = tensor.values() if tensor.is_nested else tensor  # packed attention; that has no memory of its own
+        held: Tensor = tensor._values if tensor.is_nested else tensor  # type: ignore[assignment]  # packed: has no memory itself
         storage = held.untyped_storage()
         if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())

@@ -41,6 +41,14 @@ def test_activations_are_what_backward_needs_and_no_parameters() -> None:
     assert saved.bytes == 4 * 10 * (64 + 128)
 
 
+def test_texts_that_attention_reads_side_by_side_have_their_memory_counted() -> None:
+    texts = [torch.randn(length, 4) for length in (2, 3)]
+    nested = torch.nested.nested_tensor(texts, layout=torch.jagged, requires_grad=True)
+    with SavedActivations(model()) as saved:
+        nested * nested
+    assert saved.bytes >= 4 * (2 + 3) * 4
+
+
 def test_speed_leaves_the_warm_up_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU that is still at work on the warm-up is waited for before the clock starts."""
     done: list[int | str] = []
