@@ -197,7 +197,7 @@ import os, time
 from registry.data.workers import forked_map
 
 def wait(item):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # at once: print writes the line and its end apart
     time.sleep(600)
 
 list(forked_map(wait, range(2), 2))
