@@ -109,7 +109,8 @@ def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
         except (RuntimeError, MemoryError) as error:
             if os.environ.get("REGISTRY_TRACEBACK") or not is_out_of_memory(error):
                 raise
-            fail("memory ran out" + "; give a smaller --batch-tokens, or --device cpu" * ("batch_tokens" in kwargs))
+            advice = "; give a smaller --batch-tokens, or --device cpu" if "batch_tokens" in kwargs else ""
+            fail(f"memory ran out{advice}")
         except OSError as error:
             if os.environ.get("REGISTRY_TRACEBACK") or error.filename is None:
                 raise

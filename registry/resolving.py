@@ -83,11 +83,12 @@ def check(item: dataclasses.Field[Any], value: Any, origin: str) -> Any:
         return _bounded(flag, item, number)
     if kind is dict and isinstance(value, Mapping):
         return {str(k): _scalar_text(v) for k, v in value.items()}
-    typed = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
-    if kind is dict and typed and all("=" in str(pair) for pair in typed):  # as they are typed: KEY=VALUE
-        return {name: text for name, _, text in (str(pair).partition("=") for pair in typed)}
-    if kind is list and isinstance(value, (list, tuple, str)):
-        return [value] if isinstance(value, str) else [str(v) for v in value]
+    if kind in (dict, list) and isinstance(value, (str, list, tuple)):
+        given = [value] if isinstance(value, str) else [str(v) for v in value]
+        if kind is list:
+            return given
+        if all("=" in pair for pair in given):  # as they are typed: KEY=VALUE
+            return {name: text for name, _, text in (pair.partition("=") for pair in given)}
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)  # a file's 2 is the command line's
     if not isinstance(value, kind):

@@ -96,16 +96,15 @@ def read_options(options: dict[str, Any]) -> Grid:
     overrides = settings(options["settings"])
     if options["plugin_file"]:
         overrides["plugin_file"] = options["plugin_file"]
-    checkpoints = pairs("checkpoint", options["checkpoints"])
-    places = pairs("data", options["data"]), checkpoints
+    checkpoints = dict(pairs("checkpoint", options["checkpoints"]))
+    places = dict(pairs("data", options["data"])), checkpoints
     return build_grid(values, options["grid_file"] or "grid", overrides, *places, options["config_file"])
 
 
 def settings(given: Sequence[str]) -> dict[str, Any]:
     """Options by name; a list of the values where one is given again (model_option=a=1 model_option=b=2)."""
     found: dict[str, list[Any]] = {}
-    for pair in given:
-        ((name, value),) = pairs("set", [pair]).items()
+    for name, value in pairs("set", given):
         found.setdefault(name.replace("-", "_"), []).append(setting(value))
     return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
@@ -166,7 +165,7 @@ def compare_directories(runs: Sequence[str], options: dict[str, Any]) -> int:
     from registry.reports.run_record import read_run
 
     evaluate_on = listed(options["evaluate_on"])
-    check_places("data", pairs("data", options["data"]), evaluate_on)
+    check_places("data", dict(pairs("data", options["data"])), evaluate_on)
     records = [read_run(run) for run in {Path(run).resolve(): run for run in runs}.values()]
     for record in records:
         if not record.finished:
@@ -198,7 +197,7 @@ def build(
     check_metrics(compared, options["metrics"])
     failures = list(failures)
     evaluate = [sys.executable, str(SCRIPTS / "evaluate.py")]
-    places = pairs("data", options["data"])
+    places = dict(pairs("data", options["data"]))
     scored = with_scores_on(
         compared, evaluate_on, places, evaluate, lambda *failure: failures.append(failure), plugin_files
     )
@@ -259,12 +258,12 @@ def launch_command(config_file: str | None) -> list[str]:
     return [*launch, *(["--config_file", config_file] if config_file else []), str(SCRIPTS / "train.py")]
 
 
-def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+def pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
     """NAME=VALUE pairs of a repeatable option."""
     for pair in given:
         if not pair.partition("=")[0].strip() or "=" not in pair:
             raise ValueError(f"--{option} {pair}: expected NAME=VALUE")
-    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in given)}
+    return [(name.strip(), value) for name, _, value in (pair.partition("=") for pair in given)]
 
 
 def listed(text: str | None) -> list[str]:

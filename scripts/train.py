@@ -119,7 +119,6 @@ def run(choice: Choice, *, dry_run: bool, estimating: bool, profiling: bool) -> 
 
 def train(job: Job, setup: Setup, progress: Progress) -> None:
     """THE loop: every optimizer update of the run; what happens between updates is `progress`'s."""
-    from registry.training.engines import average_gradients
     from registry.training.frozen import reuse_pooled
     from registry.training.recovery import within_memory
 
@@ -141,8 +140,7 @@ def train(job: Job, setup: Setup, progress: Progress) -> None:
             within_memory(progress, update, compute)
         else:
             compute(update.micro_batches)
-        if not setup.exchanges:
-            average_gradients(accelerator, setup.module)
+        setup.exchange_gradients()
         if optimization.clip_norm:
             grad_norm = accelerator.clip_grad_norm_(model.parameters(), optimization.clip_norm)
         optimizer.step()

@@ -62,7 +62,8 @@ def prepare(raw: DatasetDict, splits: Splits = Splits(), cleaning: Cleaning = Cl
     rows adds `truncated`, the share of texts that were cut.
 
     Raises:
-        ValueError: an empty text or label (unless they are dropped), an empty split, too few rows to divide.
+        ValueError: an empty text or label (unless they are dropped), an empty split, too few rows to divide, two rows
+            of a split with one number.
     """
     from datasets import DatasetDict
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bitsandbytes.nn.modules import Int8Params, Linear8bitLt
-from torch import nn
+from torch import Tensor, nn
 
 
 class Int8Linear(Linear8bitLt):
@@ -23,6 +23,11 @@ class Int8Linear(Linear8bitLt):
         self.weight = Int8Params(linear.weight.data, requires_grad=False, has_fp16_weights=False)
         self.bias = linear.bias
         self.to("cpu")  # this is when bitsandbytes quantises
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) -> (…, out); bitsandbytes' kernel for GPUs takes its rows to lie one behind another."""
+        result: Tensor = super().forward(x.contiguous())
+        return result
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Int8Linear:
         super()._apply(fn, recurse)

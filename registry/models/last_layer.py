@@ -85,8 +85,8 @@ class FirstToken:
     """The first token of each text; nothing else is there any more."""
 
     def select(self, states: Tensor) -> Tensor:
-        """(batch, 1, width), in memory of its own, as quantised maps take their inputs to be."""
-        return states[:, :1].contiguous()
+        """(batch, 1, width)."""
+        return states[:, :1]
 
     def place(self, chosen: Tensor, states: Tensor) -> Tensor:
         """As it is."""

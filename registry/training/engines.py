@@ -7,7 +7,8 @@ gradients, gathering weights, the order of processes and their end.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -112,6 +113,14 @@ def offloads(accelerator: Accelerator) -> bool:
     """Whether DeepSpeed keeps the optimizer's state elsewhere than on the device."""
     plugin = accelerator.deepspeed_plugin
     return plugin is not None and plugin.offload_optimizer_device not in (None, "none")
+
+
+def autocast_alone(accelerator: Accelerator) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """The arithmetic of training for a module that the engine has not prepared: DeepSpeed casts in its engine alone."""
+    if accelerator.deepspeed_plugin is None or accelerator.mixed_precision == "no":
+        return accelerator.autocast
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float16
+    return partial(torch.autocast, accelerator.device.type, dtype=dtype)
 
 
 def gradient_split(accelerator: Accelerator) -> int:

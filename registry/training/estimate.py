@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from registry.inference import to_device
-from registry.training.engines import average_gradients, gradient_split, micro_step, numbers
+from registry.training.engines import gradient_split, micro_step, numbers
 from registry.training.peak_memory import forget_peak, peak_memory_mb
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class SavedActivations:
         self._hooks.__exit__(*error)
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        held: Tensor = tensor._values if tensor.is_nested else tensor  # type: ignore[assignment]  # packed: has no memory itself
+        held: Any = tensor._values if tensor.is_nested else tensor  # a nested one (packed texts) has no memory itself
         storage = held.untyped_storage()
         if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
@@ -119,11 +119,12 @@ def train_update(setup: Setup, update: Update) -> int:
     accelerator = setup.accelerator
     setup.model.train()
     for number, batch in enumerate(update.micro_batches, start=1):
-        with micro_step(accelerator, setup.model, last=number == len(update.micro_batches)):
+        last = number == len(update.micro_batches)
+        with micro_step(accelerator, setup.model, last=last):
             loss, _ = setup.objective(setup.model, to_device(batch, accelerator.device))
             accelerator.backward(loss / update.examples)
-            if number == len(update.micro_batches) and not setup.exchanges:
-                average_gradients(accelerator, setup.module)
+            if last:
+                setup.exchange_gradients()
             if setup.optimizer is not None:
                 setup.optimizer.step()
                 setup.optimizer.zero_grad()

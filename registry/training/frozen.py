@@ -38,10 +38,10 @@ def reuse_pooled(job: Job, setup: Setup, display: Display, asked_to_stop: Callab
     Raises:
         Interrupted: the answer was yes.
     """
-    if not reuses_pooled(job, setup):
+    splits = _seen_again(job, setup)
+    if not reuses_pooled(job, setup, splits):
         return
-    splits = {"train": job.encoded["train"], **setup.validation}
-    found = _with_pooled(job, setup, setup.module, splits, display, asked_to_stop)
+    found = _read_pooled(job, setup, setup.module, splits, display, asked_to_stop)
     train, collate = found.pop("train"), setup.updates.collate
 
     def collate_pooled(features: Sequence[Features], epoch: int) -> Batch:
@@ -61,14 +61,15 @@ def final_examples(
     Arguments and errors as for `reuse_pooled`.
     """
     splits = {split: job.encoded[split] for split in (*job.splits("validation"), *job.splits("test"))}
-    if setup.released or not reuses_pooled(job, setup):
+    if setup.released or not reuses_pooled(job, setup, splits):
         return splits
-    return _with_pooled(job, setup, best, splits, display, asked_to_stop)
+    return _read_pooled(job, setup, best, splits, display, asked_to_stop)
 
 
-def reuses_pooled(job: Job, setup: Setup) -> bool:
-    """Whether `reuse_pooled` does anything."""
-    return is_worthwhile(job, setup) and is_exact(job, setup)
+def reuses_pooled(job: Job, setup: Setup, splits: Mapping[str, Encoded] | None = None) -> bool:
+    """Whether these splits, by default those of training, are read pooled."""
+    rows = sum(map(len, (splits or _seen_again(job, setup)).values()))
+    return is_worthwhile(job, setup) and is_exact(job, setup, rows)
 
 
 def is_worthwhile(job: Job, setup: Setup) -> bool:
@@ -79,15 +80,19 @@ def is_worthwhile(job: Job, setup: Setup) -> bool:
     return takes_pooled and again and not augmented and not is_sharded(setup.accelerator)
 
 
-def is_exact(job: Job, setup: Setup) -> bool:
-    """Whether nothing below the pooled texts is trained (then it is in eval mode, too), and all of them can be kept."""
+def is_exact(job: Job, setup: Setup, rows: int) -> bool:
+    """Whether nothing below the pooled texts is trained (then it is in eval mode, too), and so many can be kept."""
     pooled = outputs_of_one(job, setup).get("pooled")
     if pooled is None or pooled.requires_grad:
         return False
-    return bool(sum(map(len, job.encoded.values())) * pooled.shape[1] * 4 <= LIMIT)
+    return bool(rows * pooled.shape[1] * 4 <= LIMIT)
 
 
-def _with_pooled(
+def _seen_again(job: Job, setup: Setup) -> dict[str, Encoded]:
+    return {"train": job.encoded["train"], **setup.validation}
+
+
+def _read_pooled(
     job: Job,
     setup: Setup,
     module: nn.Module,
@@ -98,19 +103,16 @@ def _with_pooled(
     """The splits with a column `pooled`, and a scorer that reads it."""
     beneath = [name for name, parameter in setup.module.named_parameters() if not parameter.requires_grad]
     texts = PooledTexts(job, setup, module, beneath)
-    places = {name: texts.place(examples) for name, examples in splits.items()}
-    kept = {name: texts.read(place, splits[name]) for name, place in places.items() if texts.are_kept(place)}
-    for verb, names in {"runs over": splits.keys() - kept.keys(), "has read before": kept.keys()}.items():
-        rows = ", ".join(f"{name} {len(examples):,}" for name, examples in splits.items() if name in names)
-        if rows:
-            display.line(f"the frozen encoder {verb}: {rows}")
     found = {}
     for name, examples in splits.items():
-        if name in kept:
-            found[name] = kept[name]
+        place = texts.place(examples)
+        if texts.are_kept(place):
+            display.line(f"{name}: the frozen encoder has read these {len(examples):,} examples before")
+            found[name] = texts.read(place, examples)
         else:
+            display.line(f"{name}: the frozen encoder reads {len(examples):,} examples, once")
             shown = display.counter(f"reading {name}", len(examples))
-            found[name] = texts.compute(places[name], examples, asked_to_stop, shown)
+            found[name] = texts.compute(place, examples, asked_to_stop, shown)
 
     def collate_scored(features: Sequence[Features]) -> Batch:
         return _pooled_batch(job.task.collate(features, job.tokenizer, (setup.scorer.seed, -1)), features)

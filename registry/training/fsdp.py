@@ -14,6 +14,9 @@ from registry.models.layers import find_backbone, layer_stacks
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+TABLES = ("get_input_embeddings", "get_output_embeddings")
+"""By which transformers, and who reads its models, find the tables of embeddings."""
+
 
 def choose_layers(accelerator: Accelerator, module: nn.Module) -> None:
     """Have the layers of the module's stacks cut one by one, where the launch configuration names no others.
@@ -32,20 +35,21 @@ def choose_layers(accelerator: Accelerator, module: nn.Module) -> None:
 
 @contextmanager
 def one_group_for_embeddings(accelerator: Accelerator, module: nn.Module) -> Iterator[None]:
-    """Have FSDP cut both tables of embeddings with what is in no layer, where accelerate would give them a group.
+    """Have FSDP cut tied embeddings with what is in no layer, where accelerate would give them a group of their own.
 
     The output's bias belongs to the module around it, too (BERT, RoBERTa), and no parameter may be in two groups.
     """
-    hidden = [name for name in ("get_input_embeddings", "get_output_embeddings") if hasattr(module, name)]
-    if accelerator.distributed_type != "FSDP" or len(hidden) < 2:
+    tables = [getattr(module, name, lambda: None)() for name in TABLES]
+    weights = {id(getattr(table, "weight", table)) for table in tables}
+    if accelerator.distributed_type != "FSDP" or None in tables or len(weights) > 1:
         yield
         return
-    for name in hidden:
+    for name in TABLES:
         object.__setattr__(module, name, lambda: None)
     try:
         yield
     finally:
-        for name in hidden:
+        for name in TABLES:
             object.__delattr__(module, name)
 
 

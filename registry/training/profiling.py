@@ -13,7 +13,7 @@ import torch
 
 from registry.inference import to_device
 from registry.run_directory import PROFILE
-from registry.training.engines import average_gradients, micro_step
+from registry.training.engines import micro_step
 from registry.training.window import TrainWindow
 
 if TYPE_CHECKING:
@@ -92,9 +92,8 @@ def run_update(job: Job, setup: Setup, update: Update, watch: Stopwatch) -> None
                 loss, outputs = setup.objective(model, batch)
             with watch("backward"):
                 accelerator.backward(loss / update.examples)
-            with watch("exchanging gradients"):
-                if last and not setup.exchanges:
-                    average_gradients(accelerator, setup.module)
+                if last:
+                    setup.exchange_gradients()
             with watch("clipping"):
                 if last and clip_norm:
                     accelerator.clip_grad_norm_(model.parameters(), clip_norm)

@@ -6,11 +6,9 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from registry import models, tasks
@@ -30,7 +28,7 @@ from registry.run_directory import (
 from registry.tasks.base import Metrics
 from registry.training.assembly import Job
 from registry.training.checkpoints import Checkpoints, damage
-from registry.training.engines import describe_engine, gathered_state, is_sharded, numbers, zero_stage
+from registry.training.engines import autocast_alone, describe_engine, gathered_state, is_sharded, numbers, zero_stage
 from registry.training.frozen import final_examples
 from registry.training.launch import configuration_file
 from registry.training.lock import RunLock
@@ -183,11 +181,7 @@ def finish(job: Job, setup: Setup, progress: Progress) -> dict[str, Metrics]:
         save_model(directory, unadapted(job.spec), plain, plain.state_dict(), job.tokenizer)
     setup.control.wait()
     best = job.spec.load(directory.model, job.head).to(accelerator.device).eval()
-    if accelerator.deepspeed_plugin is not None and setup.precision.mixed != "no":  # its engine cast; nothing else does
-        dtype = torch.bfloat16 if setup.precision.mixed == "bf16" else torch.float16
-        setup.scorer = dataclasses.replace(
-            setup.scorer, autocast=partial(torch.autocast, accelerator.device.type, dtype=dtype)
-        )
+    setup.scorer = dataclasses.replace(setup.scorer, autocast=autocast_alone(accelerator))
     if not job.options.kernels.whole_last_layer:
         job.spec.spare_last_layer(best)
     for split, examples in final_examples(job, setup, best, progress.display, progress.asked_to_stop).items():

@@ -18,7 +18,15 @@ from registry.training.collation import allow_packing, build_collate, padding_st
 from registry.training.control import Control
 from registry.training.embedding_rows import choose_rows
 from registry.training.engine_start import micro_batch_size
-from registry.training.engines import check_quantized, free_engine, is_sharded, offloads, prepare_model, zero_stage
+from registry.training.engines import (
+    average_gradients,
+    check_quantized,
+    free_engine,
+    is_sharded,
+    offloads,
+    prepare_model,
+    zero_stage,
+)
 from registry.training.evaluation import Scorer
 from registry.training.kernels import check_attention, checkpoint_activations, compile_module, suit_processor
 from registry.training.objectives import Objective
@@ -68,6 +76,11 @@ class Setup:
     spared: bool
     exchanges: bool = True
     released: bool = False
+
+    def exchange_gradients(self) -> None:
+        """Average the gradients of an update over the processes, where the engine has not done so by itself."""
+        if not self.exchanges:
+            average_gradients(self.accelerator, self.module)
 
     def averaged(self) -> AbstractContextManager[None]:
         """The module has its averaged weights inside, where a recipe averages them."""
