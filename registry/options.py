@@ -255,8 +255,8 @@ class Kernels:
     )
     packing: bool | None = option(
         None,
-        "Compute no padding: the texts of a batch in one row, attention kept apart; default: on CPUs, where updates "
-        "are not grouped by length and the model can.",
+        "Compute no padding: the texts of a batch in one row, attention kept apart; default: on CPUs, where the model "
+        "can.",
     )
 
 

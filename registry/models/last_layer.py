@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from registry.models.layers import find_backbone, layer_stacks
+from registry.models.packing import PACKED_SDPA, Packed, pack_inputs
 from registry.models.scored_positions import ScoredPositions
 from registry.models.trials import agree, in_eval, two_texts
 
@@ -25,13 +26,14 @@ def spare_last_layer(module: nn.Module) -> bool:
     It could where the layer is built as BERT's (RoBERTa, XLM-R, ELECTRA, ERNIE, MiniLM, …) or DistilBERT's, its
     attention is SDPA, and a trial shows that the logits depend on no other token's last state, and are the same.
     A masked-lm head reads `scored_positions`, where a batch has them. Names of weights stay, and whoever calls the
-    backbone alone gets the states of all tokens.
+    backbone alone gets the states of all tokens. A module that allows packing is told so before.
     """
     _, backbone = find_backbone(module)
     stacks = list(layer_stacks(backbone).values())
     layer: Any = stacks[-1][1] if stacks else None
     config: Any = getattr(backbone, "config", None)
-    if layer is None or getattr(layer, "is_decoder", False) or getattr(config, "_attn_implementation", "") != "sdpa":
+    kernels = getattr(config, "_attn_implementation", "")
+    if layer is None or getattr(layer, "is_decoder", False) or kernels not in ("sdpa", PACKED_SDPA):
         return False
     parts = {name for name, _ in layer.named_modules()}
     compute = next((compute for kind, compute in KINDS.items() if parts.issuperset(kind)), None)
@@ -51,6 +53,9 @@ def spare_last_layer(module: nn.Module) -> bool:
             read = scored is not None or _reads_first_tokens(module, layer, inputs)
             layer.asked = own.read if scored is None else types.MethodType(_scored, scored)
             exact = read and _gives_the_same(module, layer, compute, inputs)
+            if exact and kernels == PACKED_SDPA:
+                with torch.no_grad():
+                    exact = agree(module(**pack_inputs(inputs))["logits"], module(**inputs)["logits"])
     except Exception:  # an architecture that takes other arguments, or other masks: it keeps its layer
         exact = False
     if not exact:
@@ -80,6 +85,9 @@ class Read(Protocol):
     def rows(self, mask: Tensor) -> Tensor:
         """(batch, 1, length, length) -> the rows of these queries."""
 
+    def among(self, packed: Packed) -> Read:
+        """The same of packed states, (1, tokens, width)."""
+
 
 class FirstToken:
     """The first token of each text; nothing else is there any more."""
@@ -95,6 +103,10 @@ class FirstToken:
     def rows(self, mask: Tensor) -> Tensor:
         """(batch, 1, 1, length)."""
         return mask[:, :, :1]
+
+    def among(self, packed: Packed) -> Read:
+        """Where each text begins."""
+        return Positions(packed.boundaries[:-1].long())
 
 
 class Positions:
@@ -116,6 +128,10 @@ class Positions:
     def rows(self, mask: Tensor) -> Tensor:
         """All of them."""
         return mask
+
+    def among(self, packed: Packed) -> Read:
+        """How many real tokens are before each."""
+        return Positions(torch.searchsorted(packed.positions, self.positions))
 
 
 class OwnForward:
@@ -157,28 +173,37 @@ def _forward(layer: Any, hidden_states: Tensor, attention_mask: Tensor | None = 
     read = layer.asked()
     if read is None:
         return type(layer).forward(layer, hidden_states, attention_mask, *args, **given)
-    return layer.spared(layer, hidden_states, attention_mask, read)
+    packed = given.get("packed")
+    if packed is not None:
+        read = read.among(packed)
+    return layer.spared(layer, hidden_states, attention_mask, read, packed)
 
 
-def _of_bert(layer: Any, states: Tensor, mask: Tensor | None, read: Read) -> Tensor:
+def _of_bert(layer: Any, states: Tensor, mask: Tensor | None, read: Read, packed: Packed | None) -> Tensor:
     """BERT's layer: attention and a residual, a hidden layer and a residual, a norm behind each."""
     attention, chosen = layer.attention.self, read.select(states)
     maps = attention.query, attention.key, attention.value
-    attended = layer.attention.output(_attend(attention, maps, states, chosen, mask, read), chosen)
+    attended = layer.attention.output(_attend(attention, maps, states, chosen, mask, read, packed), chosen)
     return read.place(layer.feed_forward_chunk(attended), states)
 
 
-def _of_distilbert(layer: Any, states: Tensor, mask: Tensor | None, read: Read) -> Tensor:
+def _of_distilbert(layer: Any, states: Tensor, mask: Tensor | None, read: Read, packed: Packed | None) -> Tensor:
     """DistilBERT's layer, which has other names for the same."""
     attention, chosen = layer.attention, read.select(states)
     maps = attention.q_lin, attention.k_lin, attention.v_lin
-    attended = attention.out_lin(_attend(attention, maps, states, chosen, mask, read))
+    attended = attention.out_lin(_attend(attention, maps, states, chosen, mask, read, packed))
     attended = layer.sa_layer_norm(attended + chosen)
     return read.place(layer.output_layer_norm(layer.ffn(attended) + attended), states)
 
 
 def _attend(
-    attention: Any, maps: tuple[nn.Module, ...], states: Tensor, chosen: Tensor, mask: Tensor | None, read: Read
+    attention: Any,
+    maps: tuple[nn.Module, ...],
+    states: Tensor,
+    chosen: Tensor,
+    mask: Tensor | None,
+    read: Read,
+    packed: Packed | None,
 ) -> Tensor:
     """What the chosen tokens find in all; `maps` make queries, keys and values."""
     query, key, value = maps
@@ -190,6 +215,7 @@ def _attend(
         None if mask is None else read.rows(mask),
         dropout=attention.dropout.p if attention.training else 0.0,
         scaling=attention.scaling,
+        **({} if packed is None else {"packed": packed}),
     )
     return read.select(attended.flatten(2))
 

@@ -58,8 +58,7 @@ def length_step(longest: int, positions: int) -> int | None:
 def allow_packing(job: Job, module: nn.Module, device: str) -> bool:
     """Whether batches are packed; `module` then takes them, in place.
 
-    Unless somebody says otherwise they are where padding would cost most and packing costs nothing: random updates on
-    a CPU, which computes attention text by text anyway.
+    Unless somebody says otherwise they are on a CPU, where that gains time in updates of any order.
 
     Raises:
         ValueError: it was asked for, and the model cannot, or its shapes would be compiled.
@@ -67,8 +66,7 @@ def allow_packing(job: Job, module: nn.Module, device: str) -> bool:
     asked, compiled = job.options.kernels.packing, job.options.kernels.compile
     if asked and compiled:
         raise ValueError("--packing and --compile do not go together: compiled code wants few shapes; choose one")
-    suits = device == "cpu" and not compiled and not job.options.optimization.group_by_length
-    if asked is False or not (asked or suits):
+    if asked is False or not (asked or (device == "cpu" and not compiled)):
         return False
     try:
         job.spec.allow_packing(module)

@@ -1,21 +1,17 @@
-"""Dropout on CPUs, from 16 random bits an element, where PyTorch draws a 64-bit number for each and throws it away.
+"""Dropout on CPUs as `registry.models.cpu_attention` draws it, in the layers and in the attention of a module.
 
-The bits come from torch's own generator, so that seeds, checkpoints and recomputed activations hold as ever; the
-probability is right to 1/65536. Attention keeps its weights and one byte for each, and works on pieces that
-stay in the cache. Elsewhere (other devices, other arithmetic, compiled modules) torch's own kernels run.
+Elsewhere (other devices, compiled modules) torch's own kernels run.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-PIECE = 1 << 18
-"""Attention weights that are worked on at a time: 1 MiB of float32."""
+from registry.models.cpu_attention import PIECE, Piece, attend_pieces, draw_kept
 
 
 def replace_dropout(module: nn.Module) -> None:
@@ -64,13 +60,6 @@ class Dropout(nn.Dropout):
         return _Dropout.apply(input, self.p)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def draw_kept(kept: Tensor, probability: float) -> Tensor:
-    """Fill a contiguous bool tensor: each element is False with `probability`."""
-    bits = torch.empty(math.ceil(kept.numel() / 4), dtype=torch.int64).random_(-(2**63), None)
-    highest = max(round((1 - probability) * 2**16) - 1, 0) - 2**15
-    return torch.le(bits.view(torch.int16)[: kept.numel()].view(kept.shape), highest, out=kept)
-
-
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, probability: float) -> Tensor:
@@ -107,8 +96,7 @@ def attend(
     plain = (
         0 < dropout < 1
         and query.device.type == "cpu"
-        and query.dtype == key.dtype == value.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
+        and query.dtype == key.dtype == value.dtype
         and not torch.compiler.is_compiling()
         and query.shape[:2] == key.shape[:2]
         and (not causal if attention_mask is None else attention_mask.dtype == torch.bool)
@@ -118,58 +106,20 @@ def attend(
         return sdpa_attention_forward(  # type: ignore[return-value]
             module, query, key, value, attention_mask, dropout, scaling, is_causal, **others
         )
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    attended = _Attention.apply(query * scale, key, value, attention_mask, dropout)  # type: ignore[no-untyped-call]
-    return attended.transpose(1, 2).contiguous(), None
+    batch, heads, length, width = query.shape
+    pieces = _pieces(batch, heads, length, key.shape[2], attention_mask)
+    queries, keys, values = (part.reshape(-1, part.shape[-1]) for part in (query, key, value))
+    scaling = width**-0.5 if scaling is None else scaling
+    attended = attend_pieces(queries, keys, values, heads, pieces, dropout, scaling)
+    return attended.view(batch, heads, length, -1).transpose(1, 2).contiguous(), None
 
 
-class _Attention(torch.autograd.Function):
-    """softmax(query key', where the mask allows), with dropout, times value; a few texts at a time."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, probability: float) -> Tensor:
-        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-        batch, heads, length, _ = query.shape
-        shape = (batch, heads, length, key.shape[2])
-        weights, kept = query.new_empty(shape), torch.empty(shape, dtype=torch.bool)
-        output = query.new_empty((*shape[:3], value.shape[3]))
-        mask = None if mask is None else mask.expand(batch, -1, length, -1)
-        for texts in _pieces(shape):
-            scores = torch.bmm(_flat(query, texts), _flat(key, texts).transpose(1, 2))
-            if mask is not None and not mask[texts].all():
-                scores.unflatten(0, (-1, heads)).masked_fill_(~mask[texts], torch.finfo(scores.dtype).min)
-            here = torch.softmax(scores, -1, out=_flat(weights, texts))
-            noise = draw_kept(_flat(kept, texts), probability).to(scores.dtype)
-            torch.bmm(noise.mul_(here), _flat(value, texts), out=_flat(output, texts))
-        ctx.save_for_backward(query, key, value, weights, kept)
-        ctx.rescale = 1 / (1 - probability)
-        return output.mul_(ctx.rescale)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[no-untyped-call, untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, weights, kept = ctx.saved_tensors
-        gradient = gradient.contiguous() * ctx.rescale
-        for_query, for_key, for_value = (torch.empty_like(part) for part in (query, key, value))
-        for texts in _pieces(weights.shape):
-            here, rising = _flat(weights, texts), _flat(gradient, texts)
-            noise = _flat(kept, texts).to(here.dtype)
-            dropped = here * noise
-            torch.bmm(dropped.transpose(1, 2), rising, out=_flat(for_value, texts))
-            for_dropped = torch.bmm(rising, _flat(value, texts).transpose(1, 2), out=dropped)
-            for_scores = torch._softmax_backward_data(for_dropped.mul_(noise), here, -1, here.dtype)
-            torch.bmm(for_scores, _flat(key, texts), out=_flat(for_query, texts))
-            torch.bmm(for_scores.transpose(1, 2), _flat(query, texts), out=_flat(for_key, texts))
-        return for_query, for_key, for_value, None, None
-
-
-def _pieces(shape: tuple[int, ...]) -> list[slice]:
-    """Slices of the batch whose attention weights fit a piece."""
-    batch = shape[0]
-    step = max(1, PIECE // max(1, math.prod(shape[1:])))
-    return [slice(start, start + step) for start in range(0, batch, step)]
-
-
-def _flat(states: Tensor, texts: slice) -> Tensor:
-    """(batch, heads, …) of some texts as (texts * heads, …), without a copy."""
-    return states[texts].flatten(0, 1)
+def _pieces(batch: int, heads: int, queries: int, keys: int, mask: Tensor | None) -> list[Piece]:
+    """The batch cut where attention weights would leave the cache."""
+    step = max(1, PIECE // max(1, heads * queries * keys))
+    slices = [slice(start, min(start + step, batch)) for start in range(0, batch, step)]
+    if mask is None:
+        return [Piece(texts.stop - texts.start, queries, keys) for texts in slices]
+    mask = mask.expand(batch, -1, queries, -1)
+    hidden = [None if mask[texts].all() else ~mask[texts] for texts in slices]
+    return [Piece(texts.stop - texts.start, queries, keys, part) for texts, part in zip(slices, hidden, strict=True)]

@@ -115,7 +115,7 @@ def build_setup(job: Job, accelerator: Accelerator, precision: Precision) -> Set
     module = build_module(job)
     check_attention(module, precision.mixed, accelerator.device.type)
     packing = allow_packing(job, module, accelerator.device.type)
-    spared = not options.kernels.whole_last_layer and not packing and job.spec.spare_last_layer(module)
+    spared = not options.kernels.whole_last_layer and job.spec.spare_last_layer(module)
     rows = choose_rows(job, module, accelerator)
     updates = build_updates(job, accelerator, packing=packing)
     trains = any(p.requires_grad for p in module.parameters())

@@ -17,6 +17,7 @@ from registry.heads import Head
 from registry.models.adapters import adapted
 from registry.models.last_layer import spare_last_layer, spared_parameters
 from registry.models.layers import find_backbone, layer_stacks
+from registry.models.packing import allow_packing, pack_inputs
 from registry.models.transformer import Transformer
 from registry.options import Adapters
 from registry.training.kernels import checkpoint_activations, suit_processor
@@ -82,6 +83,30 @@ def test_logits_and_gradients_are_those_of_the_whole_layer(
     assert_the_same(module, copy.deepcopy(spared), inputs)
     full = {name: values[:, :4] for name, values in inputs.items()}  # a batch without padding
     assert_the_same(module, spared, {**full, "attention_mask": torch.ones_like(full["input_ids"])})
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1e-9])
+@pytest.mark.parametrize("head", [TWO, MASKS], ids=lambda head: head.kind)
+@pytest.mark.parametrize("architecture", LIKE_BERT)
+def test_packed_texts_are_spared_as_padded_ones(architecture: str, head: Head, dropout: float, tmp_path: Path) -> None:
+    module, inputs = module_and_inputs(tmp_path, architecture, head, dropout=dropout)
+    spared = copy.deepcopy(module)
+    allow_packing(spared)
+    assert spare_last_layer(spared)
+    if head is MASKS:
+        inputs["scored_positions"] = inputs["attention_mask"].flatten().nonzero().squeeze(1)[::3]
+    states: list[Tensor] = []
+    _, layer = list(layer_stacks(find_backbone(spared)[1]).values())[-1]
+    layer.register_forward_hook(lambda part, args, output: states.append(output))
+    assert_the_same(module, spared, inputs)
+    found, gradients = logits_and_gradients(spared, pack_inputs(inputs))
+    expected, others = logits_and_gradients(module, inputs)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients, others, atol=1e-5, rtol=1e-4)
+    of_packed = states[-1]
+    assert of_packed.shape[:2] == (1, int(inputs["attention_mask"].sum()))
+    read = len(inputs["input_ids"]) if head is TWO else len(inputs["scored_positions"])
+    assert int(of_packed.abs().sum(-1).count_nonzero()) == read  # of the others nothing was computed
 
 
 def test_whoever_calls_the_backbone_alone_gets_the_states_of_all_tokens(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from registry import models, tasks
 from registry.inference import EncodedColumns
 from registry.models.base import ModelSource
-from registry.options import Kernels, Optimization, Options, Run
+from registry.options import Kernels, Options, Run
 from registry.tasks.base import Limits
 from registry.testing.bench import Bench
 from registry.training.batches import Updates
@@ -27,9 +27,9 @@ from registry.training.plan import UpdatePlan
 TINY = dataclasses.replace(models.get("tiny"), dropout=0.0)
 
 
-def job(bench: Bench, *, grouped: bool = True, **kernels: Any) -> Any:
+def job(bench: Bench, **kernels: Any) -> Any:
     """What collation reads of a job."""
-    options = Options(run=Run(seed=7), optimization=Optimization(group_by_length=grouped), kernels=Kernels(**kernels))
+    options = Options(run=Run(seed=7), kernels=Kernels(**kernels))
     return SimpleNamespace(
         task=bench.task, spec=bench.spec, tokenizer=bench.tokenizer, options=options, limits=Limits(max_length=20)
     )
@@ -121,15 +121,14 @@ def test_packing_is_refused_in_one_line() -> None:
         allow_packing(job(bench("demo"), packing=True, compile=True), nn.Linear(1, 1), "cpu")
 
 
-def test_random_updates_are_packed_unasked_where_that_costs_nothing() -> None:
-    def packs(model: Any, device: str = "cpu", *, grouped: bool = False, **kernels: Any) -> bool:
+def test_updates_are_packed_unasked_where_that_gains() -> None:
+    def packs(model: Any, device: str = "cpu", **kernels: Any) -> bool:
         used = bench("demo-ner", model)
-        return allow_packing(job(used, grouped=grouped, **kernels), used.build(), device)
+        return allow_packing(job(used, **kernels), used.build(), device)
 
     assert packs(TINY)
-    assert packs(TINY, "cuda", grouped=True, packing=True)
+    assert packs(TINY, "cuda", packing=True)
     assert not packs(TINY, "cuda")
-    assert not packs(TINY, grouped=True)
     assert not packs(TINY, packing=False)
     assert not packs(TINY, compile=True)
     assert not packs(models.get("bilstm"))

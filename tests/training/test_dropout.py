@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2Model
 
-from registry.training.dropout import Dropout, _Attention, attend, draw_kept, replace_dropout
+from registry.models.cpu_attention import Piece, attend_pieces, draw_kept
+from registry.training.dropout import Dropout, attend, replace_dropout
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
@@ -98,10 +99,55 @@ def test_gradients_of_attention_with_dropout_are_those_of_its_differences() -> N
 
     def seeded(*parts: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)
-        return _Attention.apply(*parts, padding(3, 4), 0.3)
+        return attend(nn.Identity(), *parts, padding(3, 4), 0.3, is_causal=False)[0]
 
     torch.manual_seed(5)
     assert torch.autograd.gradcheck(seeded, (query, key, value))
+
+
+def test_pieces_have_lengths_of_their_own() -> None:
+    """One query over seven keys, and five over three that are hidden in part: as each by itself."""
+    torch.manual_seed(0)
+    shapes = [(2, 1, 7), (3, 5, 3)]
+    hidden = torch.rand(3, 1, 5, 3) < 0.4
+    hidden[..., 0] = False
+    heads, parts = 2, []
+    for texts, queries, keys in shapes:
+        sizes = (texts, heads, queries, 4), (texts, heads, keys, 4), (texts, heads, keys, 4)
+        parts.append([torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes])
+    pieces = [Piece(2, 1, 7), Piece(3, 5, 3, hidden)]
+    flat = [torch.cat([part.flatten(0, 2) for part in side]) for side in zip(*parts, strict=True)]
+    found = attend_pieces(*flat, heads, pieces, 1e-9, 0.7)
+    expected = torch.cat(
+        [
+            F.scaled_dot_product_attention(*states, attn_mask=mask, scale=0.7).flatten(0, 2)
+            for states, mask in zip(parts, (None, ~hidden), strict=True)
+        ]
+    )
+    torch.testing.assert_close(found, expected)
+    leaves, rising = [part for side in parts for part in side], torch.randn_like(found)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, leaves, rising), torch.autograd.grad(expected, leaves, rising)
+    )
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_is_computed_in_full_and_given_back_as_it_came(autocast: bool) -> None:
+    torch.manual_seed(0)
+    exact = states(3, length=33)
+    halves = [part.detach().bfloat16().requires_grad_() for part in exact]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        ours, _ = attend(nn.Identity(), *halves, padding(3, 33), 1e-9, is_causal=False)
+    torch.manual_seed(0)
+    _ = states(3, length=33)
+    mask = padding(3, 33)
+    theirs = F.scaled_dot_product_attention(*(part.float() for part in halves), attn_mask=mask).transpose(1, 2)
+    assert ours.dtype == torch.bfloat16
+    torch.testing.assert_close(ours.float(), theirs, atol=1e-2, rtol=1e-2)
+    rising = torch.randn_like(theirs)
+    found = torch.autograd.grad(ours, halves, rising.bfloat16())
+    assert {part.dtype for part in found} == {torch.bfloat16}
+    torch.testing.assert_close(found, torch.autograd.grad(theirs, halves, rising), atol=2e-2, rtol=2e-2)
 
 
 def test_attention_keeps_its_mean_under_dropout() -> None:
