@@ -15,7 +15,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from registry.models.layers import find_backbone, layer_stacks
-from registry.models.packing import PACKED_SDPA, Packed, pack_inputs
+from registry.models.packed_attention import PACKED_SDPA, Packed
+from registry.models.packing import pack_inputs
 from registry.models.scored_positions import ScoredPositions
 from registry.models.trials import agree, in_eval, two_texts
 

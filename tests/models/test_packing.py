@@ -16,18 +16,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers_small import MASKS, TAGS, TEXTS, TWO, built, config_folder
 
 from registry.heads import Head
-from registry.models import packing
-from registry.models.cpu_attention import Piece
-from registry.models.packing import (
-    PACKED_SDPA,
-    Packed,
-    allow_packing,
-    attend,
-    attend_ragged,
-    build_layout,
-    is_exact,
-    pack_inputs,
-)
+from registry.models import packed_attention, packing
+from registry.models.packed_attention import PACKED_SDPA
+from registry.models.packing import allow_packing, is_exact, pack_inputs
 from registry.models.transformer import Transformer
 from registry.training.kernels import checkpoint_activations
 
@@ -99,47 +90,6 @@ def test_local_attention_stays_local(spec: Transformer, tmp_path: Path) -> None:
     assert_packed_equals_padded(*module_and_inputs(tmp_path, "modernbert", TAGS, spec, **changes))
 
 
-@pytest.mark.parametrize(("piece", "waste"), [(1 << 18, 1 << 12), (1, 1 << 12), (1 << 18, 0), (700, 30)])
-@pytest.mark.parametrize("window", [None, 3])
-def test_every_token_has_one_slot_and_sees_its_own_text(
-    window: int | None, piece: int, waste: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packing, "PIECE", piece)
-    monkeypatch.setattr(packing, "WASTE", waste)
-    heads, lengths = 2, torch.tensor([3, 9, 1, 9, 4, 12, 8, 3])
-    boundaries = nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
-    text = torch.arange(len(lengths)).repeat_interleave(lengths)
-    layout = build_layout(boundaries, heads, window)
-    rows = torch.arange(len(text) * heads)
-    assert torch.equal(layout.rows[layout.slots], rows)  # there and back
-    empty = torch.ones(len(layout.rows), dtype=torch.bool)
-    empty[layout.slots] = False
-    assert torch.equal(empty.nonzero().squeeze(1), layout.padding)
-    assert sum(part.texts for part in layout.pieces) == len(lengths)
-    assert len(layout.pieces) == 1 if piece > 700 and waste else len(layout.pieces) >= 3
-    start = 0
-    for part in layout.pieces:
-        assert part.texts == 1 or part.texts * heads * part.keys**2 <= piece
-        slots = slice(start, start + part.texts * heads * part.keys)
-        held = layout.rows[slots].masked_fill(empty[slots], -1).view(part.texts, heads, part.keys)
-        token, head = held // heads, held % heads
-        for of_text, of_head, unseen in zip(token, head, seen_of(part, heads), strict=True):
-            for index in range(heads):
-                real = held[0, 0].new_tensor([t >= 0 for t in of_text[index].tolist()]).bool()
-                assert len(set(text[of_text[index][real]].tolist())) == 1
-                assert (of_head[index][real] == index).all()
-                places = of_text[index]
-                near = (places[:, None] - places).abs() < (window or 99)
-                assert torch.equal(~unseen[index][real], (near & real)[real])
-        start = slots.stop
-
-
-def seen_of(piece: Piece, heads: int) -> Tensor:
-    """(texts, heads, queries, keys) what is hidden."""
-    hidden = torch.zeros(1, 1, 1, 1, dtype=torch.bool) if piece.hidden is None else piece.hidden
-    return hidden.expand(piece.texts, heads, piece.queries, piece.keys)
-
-
 @pytest.mark.parametrize("pooling", ["mean", "pooler", "cls", "max", "last"])
 def test_heads_of_our_own(pooling: Any, tmp_path: Path) -> None:
     spec = Transformer(vocabulary_size=400, dropout=0.0, pooling=pooling, head_hidden=8)
@@ -188,6 +138,20 @@ def test_threads_compute_batches_of_their_own(head: Head, tmp_path: Path) -> Non
         found = list(pool.map(torch.no_grad()(lambda batch: module(**batch)["logits"]), batches))
     for logits, right in zip(found, expected, strict=True):
         torch.testing.assert_close(logits, right)
+
+
+def test_what_is_no_mask_of_tokens_stays_as_it_is() -> None:
+    ids, mask = torch.ones(2, 3, dtype=torch.int64), torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert pack_inputs({"input_ids": ids, "attention_mask": mask}).keys() > {"input_ids", "attention_mask"}
+    hidden = torch.tensor([[0, 0, 0], [1, 1, 0]])
+    pairs = mask[:, None].expand(2, 3, 3)
+    for inputs in (
+        {"input_ids": ids, "attention_mask": hidden},
+        {"input_ids": ids, "attention_mask": pairs},
+        {"inputs_embeds": torch.zeros(2, 3, 4), "attention_mask": mask},
+        {"input_ids": ids},
+    ):
+        assert pack_inputs(inputs).keys() == inputs.keys()
 
 
 def test_padding_on_the_left(tmp_path: Path) -> None:
@@ -265,36 +229,5 @@ def test_attention_between_texts_does_not_pass_for_exact(
         patched.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, PACKED_SDPA, leaking)
         assert not is_exact(module)
     if architecture == "modernbert":
-        monkeypatch.setattr(packing, "band", lambda *sizes: None)
+        monkeypatch.setattr(packed_attention, "band", lambda *sizes: None)
         assert not is_exact(module)
-
-
-def packed_texts(boundaries: Tensor) -> Packed:
-    shape = len(boundaries) - 1, int(boundaries.diff().max())
-    return Packed(torch.empty(0, dtype=torch.int64), boundaries, shape)
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_one_kernel_for_all_texts_attends_as_one_call_for_each_length(device: str) -> None:
-    boundaries = torch.tensor([0, 3, 8, 13, 20], dtype=torch.int32, device=device)
-    torch.manual_seed(0)
-    states = [torch.randn(1, 2, 20, 8, device=device, requires_grad=True) for _ in range(3)]
-    layer = nn.Identity()
-    one = attend_ragged(*states, boundaries, 7, 0.0, 0.3)
-    cpu = [part.detach().cpu().requires_grad_() for part in states]
-    each, _ = attend(layer, *cpu, None, 0.0, 0.3, packed_texts(boundaries.cpu()))
-    torch.testing.assert_close(one.cpu(), each, atol=1e-5, rtol=1e-5)
-    for part, gradients in ((one, states), (each, cpu)):
-        (part * torch.linspace(-1, 1, part.numel(), device=part.device).view_as(part)).sum().backward()
-        assert all(state.grad is not None for state in gradients)
-    for state, expected in zip(states, cpu, strict=True):
-        torch.testing.assert_close(state.grad.cpu(), expected.grad, atol=1e-5, rtol=1e-5)
-
-
-def test_dropout_of_attention_is_drawn_for_every_text() -> None:
-    """Two equal texts in one row get different masks, and none where there is no dropout."""
-    states = torch.randn(1, 2, 5, 8).repeat(1, 1, 2, 1)
-    boundaries = torch.tensor([0, 5, 10], dtype=torch.int32)
-    for dropout, same in ((0.0, True), (0.5, False)):
-        attended, _ = attend(nn.Identity(), states, states, states, None, dropout, None, packed_texts(boundaries))
-        assert torch.equal(attended[0, :5], attended[0, 5:]) == same
